@@ -1,0 +1,161 @@
+//! A lease: a received buffer, lent by the pool.
+//!
+//! **Guarantees.** While any lease of a buffer lives, neither the kernel nor another lease of
+//! another receive writes to it. The last one dropped gives it back at once. A lease belongs to its
+//! thread (plain count); [`Lease::into_bytes`] makes what may travel.
+//!
+//! ```text
+//!  Kernel ──claim──▶ Lent(1) ──split──▶ Lent(n) ──drop──▶ Lent(n-1) … ──drop──▶ Kernel | Free
+//!                       └──into_bytes──▶ Lent (outside) ──drop, any thread──▶ return bit ──collect──▶ Kernel | Free
+//! ```
+
+use super::pool::{Pool, Segment};
+use bytes::Bytes;
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Up to this many bytes, [`Lease::into_bytes`] copies instead of keeping a whole buffer away.
+pub(crate) const SMALL: usize = 1024;
+
+/// Bytes of a buffer that the receive pool lends; reads as `&[u8]`.
+///
+/// Drop it soon: it is part of the small hot set of buffers that all receives of the loop share.
+/// To keep the bytes, use [`Lease::into_bytes`] or copy them.
+pub struct Lease {
+    pool: Rc<Pool>,
+    start: u32,
+    len: u32,
+    id: u16,
+}
+
+impl Lease {
+    /// A lease of the first `len` bytes of buffer `id`, whose count was set to 1 by the pool.
+    pub(super) fn new(pool: Rc<Pool>, id: u16, len: u32) -> Self {
+        Self {
+            pool,
+            start: 0,
+            len,
+            id,
+        }
+    }
+
+    /// Drops the first `n` bytes.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn advance(&mut self, n: usize) {
+        assert!(n <= self.len as usize, "advanced past the end of a lease");
+        self.start += n as u32;
+        self.len -= n as u32;
+    }
+
+    /// Splits off the first `n` bytes as a lease of their own; both keep the buffer lent.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    #[must_use]
+    pub fn split_to(&mut self, n: usize) -> Self {
+        assert!(n <= self.len as usize, "split past the end of a lease");
+        self.pool.add_lease(self.id);
+        let head = Self {
+            pool: self.pool.clone(),
+            start: self.start,
+            len: n as u32,
+            id: self.id,
+        };
+        self.advance(n);
+        head
+    }
+
+    /// The bytes for writing, when this is the buffer's only lease.
+    pub fn get_mut(&mut self) -> Option<&mut [u8]> {
+        if !self.pool.is_unique(self.id) {
+            return None;
+        }
+        let start = self.pool.address(self.id).wrapping_add(self.start as usize);
+        // SAFETY: the buffer is lent and this is its only lease (checked), so nobody else reads or
+        // writes it while self is borrowed; the range lies within the buffer (upheld since `new`).
+        Some(unsafe { std::slice::from_raw_parts_mut(start, self.len as usize) })
+    }
+
+    /// The bytes as a value that may be kept and sent to other threads. Costs one allocation; up to
+    /// 1024 bytes are copied and the buffer goes back at once, more keep the buffer until the last
+    /// clone is dropped, on whatever thread, even after the loop has closed.
+    pub fn into_bytes(self) -> Bytes {
+        if self.len as usize <= SMALL || !self.pool.is_unique(self.id) {
+            return Bytes::copy_from_slice(&self);
+        }
+        let this = std::mem::ManuallyDrop::new(self);
+        let segment = this.pool.lend_outside(this.id);
+        let start = this.start;
+        let len = this.len;
+        let id = this.id;
+        // SAFETY: `this` is never dropped nor used again; the pointer moves out exactly once.
+        drop(unsafe { std::ptr::read(&raw const this.pool) });
+        Bytes::from_owner(Outside {
+            segment,
+            start,
+            len,
+            id,
+        })
+    }
+}
+
+impl Deref for Lease {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let start = self.pool.address(self.id).wrapping_add(self.start as usize);
+        // SAFETY: the buffer is lent, so nobody writes to it except through the unique lease, and
+        // then self is that lease; the range lies within the buffer, whose memory is initialised.
+        unsafe { std::slice::from_raw_parts(start, self.len as usize) }
+    }
+}
+
+impl AsRef<[u8]> for Lease {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease({} bytes)", self.len)
+    }
+}
+
+impl Drop for Lease {
+    #[inline]
+    fn drop(&mut self) {
+        self.pool.drop_lease(self.id);
+    }
+}
+
+/// Owner of a buffer that left the loop as [`Bytes`].
+struct Outside {
+    segment: Arc<Segment>,
+    start: u32,
+    len: u32,
+    id: u16,
+}
+
+impl AsRef<[u8]> for Outside {
+    fn as_ref(&self) -> &[u8] {
+        let start = self
+            .segment
+            .address(self.id)
+            .wrapping_add(self.start as usize);
+        // SAFETY: the buffer stays lent until the return bit is set in drop, so nobody writes to
+        // it; the segment's memory lives as long as the Arc.
+        unsafe { std::slice::from_raw_parts(start, self.len as usize) }
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        self.segment.give_back(self.id);
+    }
+}

@@ -1,0 +1,347 @@
+//! The pool of receive buffers.
+//!
+//! **Guarantees.** The pool owns the memory, not the ring: it is freed when the pool, every lease
+//! and every `Bytes` made from one are gone, and never while the kernel may write to it
+//! ([`Pool::leak`]). Every buffer is in exactly one state, and each move is checked, so that a
+//! completion that names a buffer twice, or one that is not the kernel's, is refused instead of
+//! believed (trap T19):
+//!
+//! ```text
+//!   Free ──publish / fill──▶ Kernel ──claim──▶ Lent(n) ──last drop──▶ Kernel (ring attached) | Free
+//! ```
+//!
+//! The pool is small and hot: one segment of 64 buffers at first, another when a receive found
+//! none, up to [`MAX_BUFFERS`]. It belongs to one thread; only [`Segment`] crosses threads.
+
+use super::Unpark;
+use super::lease::Lease;
+use crate::ring::BufRing;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::{Cell, RefCell};
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Bytes in one receive buffer.
+pub const BUFFER_SIZE: usize = 16 * 1024;
+/// Buffers in a segment: what the pool starts with and grows by.
+pub const SEGMENT_BUFFERS: usize = 64;
+/// The most buffers a pool has: 16 MiB.
+pub const MAX_BUFFERS: usize = 1024;
+
+/// State of a buffer that nobody holds; higher values below [`KERNEL`] count leases.
+const FREE: u32 = 0;
+/// State of a buffer that the kernel (or the filling driver) may write to.
+const KERNEL: u32 = u32::MAX;
+
+/// The memory of 64 buffers, and the bits by which other threads give them back.
+pub(super) struct Segment {
+    start: NonNull<u8>,
+    first_id: u16,
+    returned: AtomicU64,
+    shared: Arc<Shared>,
+}
+
+/// What the pool shares with buffers that left the thread.
+#[derive(Default)]
+struct Shared {
+    /// The loop waits for a buffer: whoever gives one back wakes it.
+    starving: AtomicBool,
+    unpark: OnceLock<Arc<dyn Unpark>>,
+}
+
+// SAFETY: the memory behind `start` is only written by the holder of a buffer (kernel, unique
+// lease) and only read by its leases; which of them holds it is decided on the pool's thread, and
+// handed over by the Release/Acquire pair on `returned`.
+unsafe impl Send for Segment {}
+// SAFETY: as above; all shared state is atomic.
+unsafe impl Sync for Segment {}
+
+const SEGMENT_LAYOUT: Layout = match Layout::from_size_align(BUFFER_SIZE * SEGMENT_BUFFERS, 4096) {
+    Ok(layout) => layout,
+    Err(_) => panic!("segment layout"),
+};
+
+impl Segment {
+    fn new(first_id: u16, shared: Arc<Shared>) -> Arc<Self> {
+        // SAFETY: the layout's size is not 0.
+        let start = unsafe { alloc_zeroed(SEGMENT_LAYOUT) };
+        let Some(start) = NonNull::new(start) else {
+            handle_alloc_error(SEGMENT_LAYOUT)
+        };
+        Arc::new(Self {
+            start,
+            first_id,
+            returned: AtomicU64::new(0),
+            shared,
+        })
+    }
+
+    /// Address of buffer `id`, which must belong to this segment.
+    pub(super) fn address(&self, id: u16) -> *mut u8 {
+        self.start
+            .as_ptr()
+            .wrapping_add((id - self.first_id) as usize * BUFFER_SIZE)
+    }
+
+    /// Called on any thread by the owner of a buffer that left the loop.
+    pub(super) fn give_back(&self, id: u16) {
+        // Release: our reads of the buffer happen before the kernel's next write to it.
+        self.returned
+            .fetch_or(1 << (id - self.first_id), Ordering::SeqCst);
+        if self.shared.starving.load(Ordering::SeqCst)
+            && let Some(unpark) = self.shared.unpark.get()
+        {
+            unpark.unpark();
+        }
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout; nobody holds a buffer of it any more, since
+        // every holder keeps the Arc (and the kernel is drained or the Arc leaked).
+        unsafe { dealloc(self.start.as_ptr(), SEGMENT_LAYOUT) }
+    }
+}
+
+/// The pool; see the module.
+pub struct Pool {
+    segments: RefCell<Vec<Arc<Segment>>>,
+    /// Where buffer `i` starts; fixed capacity so that reading it needs no borrow.
+    addresses: Box<[Cell<*mut u8>]>,
+    states: Box<[Cell<u32>]>,
+    size: Cell<usize>,
+    free: RefCell<Vec<u16>>,
+    ring: RefCell<Option<BufRing>>,
+    lent: Cell<usize>,
+    outside: Cell<usize>,
+    refused: Cell<u64>,
+    limit: usize,
+    shared: Arc<Shared>,
+}
+
+impl Pool {
+    /// A pool that may grow to `limit` buffers (at most [`MAX_BUFFERS`]), with its first segment.
+    pub fn new(limit: usize) -> Rc<Self> {
+        let pool = Rc::new(Self {
+            segments: RefCell::default(),
+            addresses: vec![Cell::new(std::ptr::null_mut()); MAX_BUFFERS].into(),
+            states: vec![Cell::new(FREE); MAX_BUFFERS].into(),
+            size: Cell::new(0),
+            free: RefCell::default(),
+            ring: RefCell::default(),
+            lent: Cell::new(0),
+            outside: Cell::new(0),
+            refused: Cell::new(0),
+            limit: limit.clamp(1, MAX_BUFFERS),
+            shared: Arc::default(),
+        });
+        pool.grow();
+        pool
+    }
+
+    /// Who is woken when another thread gives a buffer back while receives are parked.
+    pub(crate) fn set_unpark(&self, unpark: Arc<dyn Unpark>) {
+        // A second driver of the same pool would be a mistake; the first waker stays.
+        let _ = self.shared.unpark.set(unpark);
+    }
+
+    /// Adds a segment (or what the limit leaves of one); false when the limit is reached.
+    pub(crate) fn grow(&self) -> bool {
+        let size = self.size.get();
+        let count = SEGMENT_BUFFERS.min(self.limit - size);
+        if count == 0 {
+            return false;
+        }
+        let segment = Segment::new(size as u16, self.shared.clone());
+        for id in (size as u16)..(size + count) as u16 {
+            self.addresses[id as usize].set(segment.address(id));
+        }
+        self.segments.borrow_mut().push(segment);
+        self.size.set(size + count);
+        for id in (size as u16)..(size + count) as u16 {
+            self.make_available(id);
+        }
+        true
+    }
+
+    /// Hands all free buffers to the kernel through `ring`, and from now on every one that comes
+    /// back.
+    pub(crate) fn attach(&self, ring: BufRing) {
+        *self.ring.borrow_mut() = Some(ring);
+        for id in std::mem::take(&mut *self.free.borrow_mut()) {
+            self.make_available(id);
+        }
+    }
+
+    /// Takes the ring away: the kernel has been told to forget it, its buffers are free.
+    pub(crate) fn detach(&self) -> Option<BufRing> {
+        let ring = self.ring.borrow_mut().take()?;
+        for (id, state) in self.states.iter().enumerate().take(self.size.get()) {
+            if state.get() == KERNEL {
+                state.set(FREE);
+                self.free.borrow_mut().push(id as u16);
+            }
+        }
+        Some(ring)
+    }
+
+    /// Never frees the memory, because the kernel may still write to it.
+    pub(crate) fn leak(&self) {
+        for segment in self.segments.borrow().iter() {
+            std::mem::forget(segment.clone());
+        }
+    }
+
+    #[inline]
+    fn make_available(&self, id: u16) {
+        let index = id as usize;
+        match &*self.ring.borrow() {
+            Some(ring) => {
+                self.states[index].set(KERNEL);
+                ring.publish(self.addresses[index].get(), BUFFER_SIZE as u32, id);
+            }
+            None => {
+                self.states[index].set(FREE);
+                self.free.borrow_mut().push(id);
+            }
+        }
+    }
+
+    /// For drivers that fill buffers themselves: takes a free buffer, lets `fill` write to it and,
+    /// when that returns a count above 0, leaves it ready for a completion
+    /// ([`Completion::received`](super::Completion::received)) that names it.
+    /// `None` when no buffer is free and the pool may not grow.
+    pub fn fill(&self, fill: impl FnOnce(&mut [u8]) -> isize) -> Option<(u16, isize)> {
+        let popped = self.free.borrow_mut().pop();
+        let id = match popped {
+            Some(id) => id,
+            None => {
+                self.collect();
+                if self.free.borrow().is_empty() && !self.grow() {
+                    return None;
+                }
+                self.free.borrow_mut().pop()?
+            }
+        };
+        self.states[id as usize].set(KERNEL);
+        // SAFETY: the buffer was free, so nobody else holds it; its memory is initialised (zeroed at
+        // birth) and lives as long as the pool.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(self.address(id), BUFFER_SIZE) };
+        let count = fill(bytes);
+        if count <= 0 {
+            self.make_available(id);
+        }
+        Some((id, count))
+    }
+
+    /// The lease of a buffer that the kernel just filled with `len` bytes. `None`, counted in
+    /// [`Pool::refused`], when the buffer is not the kernel's: the completion lies.
+    #[inline]
+    pub(super) fn claim(self: &Rc<Self>, id: u16, len: i32) -> Option<Lease> {
+        let state = self.states.get(id as usize);
+        match (state, u32::try_from(len)) {
+            (Some(state), Ok(len)) if state.get() == KERNEL && len as usize <= BUFFER_SIZE => {
+                state.set(1);
+                self.lent.set(self.lent.get() + 1);
+                Some(Lease::new(self.clone(), id, len))
+            }
+            _ => {
+                self.refused.set(self.refused.get() + 1);
+                None
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn address(&self, id: u16) -> *mut u8 {
+        self.addresses[id as usize].get()
+    }
+
+    #[inline]
+    pub(super) fn is_unique(&self, id: u16) -> bool {
+        self.states[id as usize].get() == 1
+    }
+
+    pub(super) fn add_lease(&self, id: u16) {
+        let state = &self.states[id as usize];
+        state.set(state.get() + 1);
+    }
+
+    #[inline]
+    pub(super) fn drop_lease(&self, id: u16) {
+        let state = &self.states[id as usize];
+        let count = state.get() - 1;
+        state.set(count);
+        if count == 0 {
+            self.lent.set(self.lent.get() - 1);
+            self.make_available(id);
+        }
+    }
+
+    /// The buffer leaves the thread: its one lease becomes an owner that gives it back by a bit.
+    pub(super) fn lend_outside(&self, id: u16) -> Arc<Segment> {
+        self.outside.set(self.outside.get() + 1);
+        self.segments.borrow()[id as usize / SEGMENT_BUFFERS].clone()
+    }
+
+    /// Takes back what other threads gave back; how many.
+    pub(crate) fn collect(&self) -> usize {
+        if self.outside.get() == 0 {
+            return 0;
+        }
+        let mut collected = 0;
+        for segment in self.segments.borrow().iter() {
+            if segment.returned.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            // Acquire: pairs with the Release in `give_back`.
+            let mut bits = segment.returned.swap(0, Ordering::SeqCst);
+            while bits != 0 {
+                let id = segment.first_id + bits.trailing_zeros() as u16;
+                bits &= bits - 1;
+                collected += 1;
+                self.lent.set(self.lent.get() - 1);
+                self.make_available(id);
+            }
+        }
+        self.outside.set(self.outside.get() - collected);
+        collected
+    }
+
+    /// Says whether receives wait for a buffer; while they do, a buffer given back by another
+    /// thread wakes the loop. Call [`Pool::collect`] after setting it.
+    pub(crate) fn set_starving(&self, starving: bool) {
+        if self.outside.get() > 0 || !starving {
+            self.shared.starving.store(starving, Ordering::SeqCst);
+        }
+    }
+
+    /// Buffers that exist now.
+    pub fn size(&self) -> usize {
+        self.size.get()
+    }
+
+    /// Buffers lent now, to leases and to `Bytes` made from leases.
+    pub fn lent(&self) -> usize {
+        self.lent.get()
+    }
+
+    /// Whether a receive could have a buffer now, possibly by growing.
+    pub fn has_room(&self) -> bool {
+        self.lent.get() < self.limit
+    }
+
+    /// Whether buffers run short: fewer than an eighth of the pool's limit are left. Who keeps
+    /// leases for long copies them out and drops them.
+    pub fn is_short(&self) -> bool {
+        self.limit - self.lent.get() < self.limit / 8
+    }
+
+    /// Completions refused because they named a buffer that was not the kernel's.
+    pub fn refused(&self) -> u64 {
+        self.refused.get()
+    }
+}

@@ -1,0 +1,510 @@
+//! The op table: owner of everything in flight.
+//!
+//! **Guarantees.**
+//! * An entry owns its operation (buffers, descriptor) and its completion target from
+//!   [`OpTable::insert`] until the operation's own final completion was reaped, whatever happened to
+//!   the future that started it. A future is only a handle: dropping it, forgetting it, panicking
+//!   near it are sound.
+//! * Entries stand in chunks that never move.
+//! * Keys carry a generation; a completion with a stale one is counted and ignored (trap T24).
+//! * A table that is dropped with operations in flight leaks them: memory the kernel may write is
+//!   never freed (trap T2).
+//!
+//! Nothing here calls user code while the table is borrowed: wakers, targets and adopted results are
+//! handed to the caller.
+//!
+//! ```text
+//!            insert                      final completion                      take / event
+//!   Vacant ─────────▶ InFlight(target) ───────────────────▶ Done(target, result) ────────▶ Vacant
+//!                          │ orphan(): target forgotten                              ▲
+//!                          └──────▶ InFlight(Orphan) ── final completion: adopt ─────┘
+//! ```
+
+use super::lease::Lease;
+use super::op::{Op, own};
+use super::pool::Pool;
+use super::{Completion, FLAG_BUFFER, FLAG_FD, FLAG_MORE, Key};
+use crate::ready::{Kind, ReadyEntry};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// Entries in a chunk.
+const CHUNK: usize = 64;
+
+/// Receives the completions of an operation in the callback phase of an iteration.
+pub trait Complete {
+    /// One completion. No borrow of the loop is held: everything may be called from here.
+    fn complete(self: Rc<Self>, event: Event);
+}
+
+/// Who hears of a completion.
+pub enum Target {
+    /// A future: its waker is woken and it takes the result from the table.
+    Waiter(Waker),
+    /// A callback: the completion goes through the ready queue.
+    Callback(Rc<dyn Complete>),
+    /// Nobody: the operation's orphan rule decides.
+    Orphan,
+}
+
+/// A completion with everything it owns, as a [`Complete`] target gets it.
+pub struct Event {
+    /// The operation.
+    pub key: Key,
+    /// Zero or more on success, a negated errno on failure.
+    pub result: i32,
+    /// Whether more completions of this operation follow.
+    pub more: bool,
+    /// The received bytes.
+    pub lease: Option<Lease>,
+    /// The accepted connection or opened file.
+    pub fd: Option<OwnedFd>,
+    /// The operation itself with its buffers, on its final completion.
+    pub op: Option<Op>,
+}
+
+impl Event {
+    /// The result as `std` writes it.
+    ///
+    /// # Errors
+    /// The errno of a negative result.
+    pub fn outcome(&self) -> io::Result<u32> {
+        u32::try_from(self.result).map_err(|_| io::Error::from_raw_os_error(-self.result))
+    }
+}
+
+/// What the loop has to do for a completion.
+pub enum Dispatch {
+    /// Push this entry to the ready queue.
+    Ready(ReadyEntry),
+    /// Wake the future.
+    Wake(Waker),
+    /// Drop this, outside any borrow.
+    Drop(Adopted),
+    /// Nothing.
+    Nothing,
+}
+
+/// What a completion owns besides its number.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) lease: Option<Lease>,
+    pub(super) fd: Option<OwnedFd>,
+}
+
+impl Parts {
+    /// Takes them out of the completion, once.
+    #[inline]
+    fn take(result: i32, flags: u32, pool: &Rc<Pool>) -> Self {
+        let lease = if flags & FLAG_BUFFER != 0 {
+            pool.claim((flags >> 16) as u16, result)
+        } else {
+            None
+        };
+        // SAFETY: FLAG_FD says that the completion owns the descriptor, and only this consumes it:
+        // every path of `dispatch` and `event` takes the parts of a completion at most once.
+        let fd = (flags & FLAG_FD != 0).then(|| unsafe { own(result) });
+        Self { lease, fd }
+    }
+}
+
+/// A result nobody waits for, to be adopted by the rule of its operation.
+#[must_use = "call adopt()"]
+pub struct Adopted {
+    op: Op,
+    result: i32,
+    parts: Parts,
+}
+
+impl Adopted {
+    /// Applies the operation's orphan rule.
+    pub fn adopt(self) {
+        self.op.adopt(self.result, self.parts);
+    }
+}
+
+/// What [`OpTable::orphan`] found.
+pub enum Orphaned {
+    /// The operation goes on without its target: ask the driver to cancel it.
+    InFlight,
+    /// It had completed already; its result needs adoption.
+    Done(Adopted),
+    /// The key was stale.
+    Stale,
+}
+
+impl Orphaned {
+    /// Adopts the result if there is one; whether the operation is still in flight.
+    pub fn adopt(self) -> bool {
+        match self {
+            Self::InFlight => true,
+            Self::Done(adopted) => {
+                adopted.adopt();
+                false
+            }
+            Self::Stale => false,
+        }
+    }
+}
+
+enum State {
+    Vacant {
+        next: u32,
+    },
+    InFlight {
+        op: Op,
+        target: Target,
+    },
+    Done {
+        op: Op,
+        target: Target,
+        result: i32,
+        parts: Parts,
+    },
+}
+
+struct Entry {
+    state: State,
+    generation: u32,
+}
+
+/// The table; see the module.
+pub struct OpTable {
+    chunks: Vec<Box<[Entry; CHUNK]>>,
+    free: u32,
+    in_flight: usize,
+    stale: u64,
+}
+
+const NO_ENTRY: u32 = u32::MAX;
+
+impl Default for OpTable {
+    fn default() -> Self {
+        Self {
+            chunks: Vec::new(),
+            free: NO_ENTRY,
+            in_flight: 0,
+            stale: 0,
+        }
+    }
+}
+
+impl OpTable {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    #[inline]
+    fn entry(&mut self, key: Key) -> Option<&mut Entry> {
+        let chunk = self.chunks.get_mut(key.index as usize / CHUNK)?;
+        let entry = &mut chunk[key.index as usize % CHUNK];
+        (entry.generation == key.generation).then_some(entry)
+    }
+
+    fn add_chunk(&mut self) {
+        let first = (self.chunks.len() * CHUNK) as u32;
+        assert!(first < 1 << 30, "more than 2^30 operations in flight");
+        let free = self.free;
+        let chunk: Vec<Entry> = (0..CHUNK as u32)
+            .map(|i| Entry {
+                state: State::Vacant {
+                    next: if i + 1 < CHUNK as u32 {
+                        first + i + 1
+                    } else {
+                        free
+                    },
+                },
+                generation: 0,
+            })
+            .collect();
+        let Ok(chunk) = chunk.into_boxed_slice().try_into() else {
+            unreachable!("CHUNK entries")
+        };
+        self.chunks.push(chunk);
+        self.free = first;
+    }
+
+    /// Takes an operation over; its key names it until its final completion has been taken.
+    #[inline]
+    pub fn insert(&mut self, op: Op, target: Target) -> Key {
+        if self.free == NO_ENTRY {
+            self.add_chunk();
+        }
+        let index = self.free;
+        let entry = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
+        let State::Vacant { next } = entry.state else {
+            unreachable!("free list holds vacant entries")
+        };
+        entry.state = State::InFlight { op, target };
+        let generation = entry.generation;
+        self.free = next;
+        self.in_flight += 1;
+        Key { index, generation }
+    }
+
+    fn free(&mut self, key: Key) -> State {
+        let free = self.free;
+        let entry = &mut self.chunks[key.index as usize / CHUNK][key.index as usize % CHUNK];
+        let state = std::mem::replace(&mut entry.state, State::Vacant { next: free });
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free = key.index;
+        state
+    }
+
+    /// The operation, while it is in flight.
+    #[inline]
+    pub fn op_mut(&mut self, key: Key) -> Option<&mut Op> {
+        match &mut self.entry(key)?.state {
+            State::InFlight { op, .. } => Some(op),
+            _ => None,
+        }
+    }
+
+    /// Whether the operation is in flight: its final completion was not reported yet.
+    #[inline]
+    pub fn is_in_flight(&mut self, key: Key) -> bool {
+        self.op_mut(key).is_some()
+    }
+
+    /// Takes one completion in and says what to do for it.
+    #[inline]
+    pub fn dispatch(&mut self, completion: Completion, pool: &Rc<Pool>) -> Dispatch {
+        let Completion { key, result, flags } = completion;
+        let more = flags & FLAG_MORE != 0;
+        let state = self.entry(key).map(|entry| &mut entry.state);
+        let Some(State::InFlight { op, target }) = state else {
+            self.stale += 1;
+            drop(Parts::take(result, flags, pool));
+            return Dispatch::Nothing;
+        };
+        let ready = ReadyEntry {
+            index: key.index,
+            generation: key.generation,
+            result,
+            flags,
+            kind: Kind::Completion,
+        };
+        if more {
+            return match target {
+                Target::Callback(_) => Dispatch::Ready(ready),
+                // Only callbacks can hear more than once.
+                Target::Waiter(_) | Target::Orphan => {
+                    op.adopt(result, Parts::take(result, flags, pool));
+                    Dispatch::Nothing
+                }
+            };
+        }
+        if let Target::Callback(_) = target {
+            // The ready entry carries lease and descriptor on; `event` takes them.
+            self.finish(key, result, Parts::default());
+            return Dispatch::Ready(ready);
+        }
+        let parts = Parts::take(result, flags, pool);
+        if let Target::Waiter(waker) = target {
+            let waker = std::mem::replace(waker, Waker::noop().clone());
+            self.finish(key, result, parts);
+            return Dispatch::Wake(waker);
+        }
+        self.in_flight -= 1;
+        let State::InFlight { op, .. } = self.free(key) else {
+            unreachable!("matched above")
+        };
+        Dispatch::Drop(Adopted { op, result, parts })
+    }
+
+    /// InFlight to Done.
+    fn finish(&mut self, key: Key, result: i32, parts: Parts) {
+        self.in_flight -= 1;
+        let Some(entry) = self.entry(key) else {
+            unreachable!("the caller looked it up")
+        };
+        let state = std::mem::replace(&mut entry.state, State::Vacant { next: NO_ENTRY });
+        let State::InFlight { op, target } = state else {
+            unreachable!("the caller matched")
+        };
+        entry.state = State::Done {
+            op,
+            target,
+            result,
+            parts,
+        };
+    }
+
+    /// The event of a ready entry of kind [`Kind::Completion`] and its target, or `None` when the
+    /// target was orphaned meanwhile (the result is adopted then).
+    #[inline]
+    pub fn event(
+        &mut self,
+        ready: ReadyEntry,
+        pool: &Rc<Pool>,
+    ) -> Option<(Rc<dyn Complete>, Event)> {
+        let key = Key {
+            index: ready.index,
+            generation: ready.generation,
+        };
+        let more = ready.flags & FLAG_MORE != 0;
+        let parts = Parts::take(ready.result, ready.flags, pool);
+        let event = |parts: Parts, op| Event {
+            key,
+            result: ready.result,
+            more,
+            lease: parts.lease,
+            fd: parts.fd,
+            op,
+        };
+        if more {
+            // Later completions may be queued behind this one, so the entry may be `Done` already.
+            return match &mut self.entry(key)?.state {
+                State::InFlight {
+                    target: Target::Callback(target),
+                    ..
+                }
+                | State::Done {
+                    target: Target::Callback(target),
+                    ..
+                } => Some((target.clone(), event(parts, None))),
+                State::InFlight { op, .. } | State::Done { op, .. } => {
+                    op.adopt(ready.result, parts);
+                    None
+                }
+                State::Vacant { .. } => None,
+            };
+        }
+        self.entry(key)?;
+        match self.free(key) {
+            State::Done {
+                op,
+                target: Target::Callback(target),
+                ..
+            } => Some((target, event(parts, Some(op)))),
+            State::Done { op, .. } => {
+                op.adopt(ready.result, parts);
+                None
+            }
+            State::InFlight { .. } | State::Vacant { .. } => {
+                unreachable!("a final completion was queued for an operation that is not done")
+            }
+        }
+    }
+
+    /// For a future: the operation and its result if it is done, else the waker is kept.
+    ///
+    /// # Panics
+    /// With a stale key: a future that finished must not be polled again.
+    pub fn poll(&mut self, key: Key, waker: &Waker) -> Option<(Op, i32, Option<OwnedFd>)> {
+        let entry = self.entry(key).expect("polled an operation that is gone");
+        match &mut entry.state {
+            State::InFlight { target, .. } => {
+                match target {
+                    Target::Waiter(old) if old.will_wake(waker) => {}
+                    _ => *target = Target::Waiter(waker.clone()),
+                }
+                None
+            }
+            State::Done { .. } => match self.free(key) {
+                State::Done {
+                    op, result, parts, ..
+                } => Some((op, result, parts.fd)),
+                _ => unreachable!("matched above"),
+            },
+            State::Vacant { .. } => unreachable!("a vacant entry has another generation"),
+        }
+    }
+
+    /// Takes the target away. What the operation still brings is adopted by its orphan rule.
+    pub fn orphan(&mut self, key: Key) -> Orphaned {
+        let Some(entry) = self.entry(key) else {
+            return Orphaned::Stale;
+        };
+        match &mut entry.state {
+            State::InFlight { target, .. } => {
+                *target = Target::Orphan;
+                Orphaned::InFlight
+            }
+            // The final completion waits in the ready queue; `event` will adopt it.
+            State::Done {
+                target: target @ Target::Callback(_),
+                ..
+            } => {
+                *target = Target::Orphan;
+                Orphaned::Stale
+            }
+            State::Done {
+                target: Target::Orphan,
+                ..
+            } => Orphaned::Stale,
+            State::Done { .. } => match self.free(key) {
+                State::Done {
+                    op, result, parts, ..
+                } => Orphaned::Done(Adopted { op, result, parts }),
+                _ => unreachable!("matched above"),
+            },
+            State::Vacant { .. } => Orphaned::Stale,
+        }
+    }
+
+    /// Takes in a completion when no loop runs any more: nobody hears of it, it is adopted.
+    pub(super) fn reap(&mut self, completion: Completion, pool: &Rc<Pool>) {
+        match self.dispatch(completion, pool) {
+            Dispatch::Ready(ready) => drop(self.event(ready, pool)),
+            Dispatch::Drop(adopted) => adopted.adopt(),
+            Dispatch::Wake(_) | Dispatch::Nothing => {}
+        }
+    }
+
+    /// How many operations are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Completions for operations that were gone.
+    pub fn stale(&self) -> u64 {
+        self.stale
+    }
+
+    /// The keys of all entries that are not vacant.
+    pub fn keys(&self) -> Vec<Key> {
+        self.entries()
+            .filter(|(_, entry)| !matches!(entry.state, State::Vacant { .. }))
+            .map(|(index, entry)| Key {
+                index,
+                generation: entry.generation,
+            })
+            .collect()
+    }
+
+    /// The names of the operations in flight.
+    pub fn names_in_flight(&self) -> Vec<&'static str> {
+        self.entries()
+            .filter_map(|(_, entry)| match &entry.state {
+                State::InFlight { op, .. } => Some(op.name()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (u32, &Entry)> {
+        self.chunks
+            .iter()
+            .flat_map(|chunk| chunk.iter())
+            .zip(0..)
+            .map(|(entry, index)| (index, entry))
+    }
+}
+
+impl Drop for OpTable {
+    fn drop(&mut self) {
+        for entry in self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut()) {
+            if matches!(entry.state, State::InFlight { .. }) {
+                // The kernel may still write to its memory: leaked on purpose.
+                std::mem::forget(std::mem::replace(
+                    &mut entry.state,
+                    State::Vacant { next: NO_ENTRY },
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! An event loop and async runtime for Linux servers.
+
+pub mod driver;
+pub mod ready;
+pub mod ring;
