@@ -1,1 +1,75 @@
-//! Helpers for the integration tests.
+//! What the integration tests share.
+//!
+//! **Guarantees.** A test declared with [`on_both_drivers!`] runs on io_uring and on epoll, its
+//! printed name says on which, it never passes without running (where io_uring is known to be
+//! blocked, the io_uring variant proves that it is refused), and a test that hangs ends the
+//! process with its name.
+//!
+//! | file | what |
+//! |---|---|
+//! | `run.rs` | runs one variant of one test: leg, name, watchdog |
+//! | `leg.rs` | in which container leg this process is, and what the kernel answers there |
+//! | `isolated.rs` | a test in a process of its own; counting descriptors |
+//! | `temp.rs` | a directory that goes away |
+//! | `rng.rs` | seeded pseudo-random numbers |
+
+mod isolated;
+mod leg;
+mod rng;
+mod run;
+mod temp;
+
+pub use isolated::{isolated, open_fds};
+pub use leg::{Leg, assert_uring_refused, raw_uring_setup};
+pub use ringloop::driver::DriverKind;
+pub use rng::Rng;
+pub use run::{Outcome, current_test, run_variant};
+pub use temp::TempDir;
+
+/// Declares tests that run on both drivers.
+///
+/// Each function becomes a module of its name with the tests `on_uring` and `on_epoll`, so that
+/// the printed name is `can_17_x::on_uring`. The function takes the driver it shall run on and
+/// returns nothing or a `Result`. Its name begins with the ids of the ledger rows it proves,
+/// in small letters: `loop_01_loop_02_…`.
+///
+/// ```
+/// use uring_tests::on_both_drivers;
+///
+/// on_both_drivers! {
+///     /// What it shows.
+///     fn sch_01_callbacks_run_in_order(kind: DriverKind) {
+///         assert_ne!(kind, DriverKind::Auto);
+///     }
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! on_both_drivers {
+    ($(
+        $(#[$meta:meta])*
+        fn $name:ident($kind:ident: $type:ty $(,)?) $(-> $output:ty)? $body:block
+    )+) => {$(
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            #[allow(unused_imports)]
+            use $crate::DriverKind;
+
+            fn body($kind: $type) $(-> $output)? $body
+
+            #[test]
+            fn on_uring() $(-> $output)? {
+                let name = concat!(module_path!(), "::on_uring");
+                $crate::run_variant(name, $crate::DriverKind::Uring, body)
+            }
+
+            #[test]
+            fn on_epoll() $(-> $output)? {
+                let name = concat!(module_path!(), "::on_epoll");
+                $crate::run_variant(name, $crate::DriverKind::Epoll, body)
+            }
+        }
+    )+};
+}
