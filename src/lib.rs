@@ -1,5 +1,6 @@
 //! An event loop and async runtime for Linux servers.
 
 pub mod driver;
+pub mod protocol;
 pub mod ready;
 pub mod ring;

@@ -9,11 +9,12 @@ use super::lease::Lease;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::ops::Deref;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// The most chunks one send gathers; more wait for the next send. Far below the kernel's limit of
-/// 1024, where a longer vector no longer saves anything.
-pub const MAX_VECTORS: usize = 64;
+/// The most chunks one send carries (the kernel's limit); more wait for the next send.
+pub const MAX_VECTORS: usize = 1024;
 
 /// A piece of what is to be sent.
 pub enum Chunk {
@@ -90,11 +91,19 @@ impl From<Vec<u8>> for Chunk {
 /// The chunks of one send and what the kernel needs to read them. Meant to be used again: clearing
 /// keeps the memory.
 pub struct Gather {
-    chunks: Vec<Chunk>,
+    chunks: VecDeque<Chunk>,
+    /// Bytes in all chunks.
     total: usize,
+    /// Bytes in the chunks that `prepare` told the kernel of.
+    prepared: usize,
     vectors: Vec<libc::iovec>,
     header: libc::msghdr,
+    /// A vector of an earlier use, for slices to be copied into.
+    spare: Vec<u8>,
 }
+
+/// Up to this capacity a vector is kept for the next slice.
+const SPARE_CAPACITY: usize = 64 * 1024;
 
 impl fmt::Debug for Gather {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,10 +116,12 @@ impl Default for Gather {
         // SAFETY: all zeroes is a valid msghdr (null pointers with zero lengths).
         let header = unsafe { std::mem::zeroed() };
         Self {
-            chunks: Vec::new(),
+            chunks: VecDeque::new(),
             total: 0,
+            prepared: 0,
             vectors: Vec::new(),
             header,
+            spare: Vec::new(),
         }
     }
 }
@@ -122,39 +133,76 @@ impl Gather {
     }
 
     /// Adds a chunk at the end.
+    #[inline]
     pub fn push(&mut self, chunk: Chunk) {
         self.total += chunk.len();
-        self.chunks.push(chunk);
+        self.chunks.push_back(chunk);
     }
 
-    /// Takes chunks from the front of `queue`, up to [`MAX_VECTORS`].
-    pub fn take_from(&mut self, queue: &mut VecDeque<Chunk>) {
-        while self.chunks.len() < MAX_VECTORS
-            && let Some(chunk) = queue.pop_front()
-        {
-            self.push(chunk);
+    /// Adds a copy of `bytes` at the end, joined to a vector that stands there.
+    pub fn push_copy(&mut self, bytes: &[u8]) {
+        self.total += bytes.len();
+        if let Some(Chunk::Vec(last, _)) = self.chunks.back_mut() {
+            last.extend_from_slice(bytes);
+            return;
         }
+        let mut copy = std::mem::take(&mut self.spare);
+        copy.extend_from_slice(bytes);
+        self.chunks.push_back(Chunk::Vec(copy, 0));
     }
 
-    /// Gives what is unsent after `sent` bytes back to the front of `queue`, in order, and keeps
-    /// nothing.
-    pub fn give_back(&mut self, mut sent: usize, queue: &mut VecDeque<Chunk>) {
-        let mut at = 0;
-        for mut chunk in self.chunks.drain(..) {
-            let skip = sent.min(chunk.len());
-            sent -= skip;
-            if skip < chunk.len() {
-                chunk.advance(skip);
-                queue.insert(at, chunk);
-                at += 1;
+    /// Moves all chunks of `other` to the end.
+    pub fn append(&mut self, other: &mut Self) {
+        self.total += other.total;
+        self.chunks.append(&mut other.chunks);
+        other.total = 0;
+    }
+
+    /// Drops the first `n` bytes: they are sent.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn advance(&mut self, mut n: usize) {
+        assert!(n <= self.total, "advanced past the end of a gather");
+        self.total -= n;
+        while let Some(first) = self.chunks.front_mut() {
+            if n < first.len() {
+                first.advance(n);
+                return;
+            }
+            n -= first.len();
+            if let Some(chunk) = self.chunks.pop_front() {
+                self.keep(chunk);
             }
         }
-        self.total = 0;
+    }
+
+    /// Copies out what stands in buffers of the receive pool and gives those back.
+    pub fn release_leases(&mut self) {
+        for chunk in &mut self.chunks {
+            if let Chunk::Lease(lease) = chunk
+                && lease.is_pooled()
+            {
+                *chunk = Chunk::Vec(lease.to_vec(), 0);
+            }
+        }
+    }
+
+    fn keep(&mut self, chunk: Chunk) {
+        if let Chunk::Vec(mut bytes, _) = chunk
+            && bytes.capacity() > self.spare.capacity()
+            && bytes.capacity() <= SPARE_CAPACITY
+        {
+            bytes.clear();
+            self.spare = bytes;
+        }
     }
 
     /// Drops the chunks, keeps the memory.
     pub fn clear(&mut self) {
-        self.chunks.clear();
+        while let Some(chunk) = self.chunks.pop_front() {
+            self.keep(chunk);
+        }
         self.total = 0;
     }
 
@@ -164,23 +212,62 @@ impl Gather {
         self.total
     }
 
+    /// How many bytes the last `prepare` told the kernel of; all of them unless there are more than
+    /// [`MAX_VECTORS`] chunks.
+    #[inline]
+    pub fn prepared(&self) -> usize {
+        self.prepared
+    }
+
     /// The chunks, in order.
-    pub fn chunks(&self) -> &[Chunk] {
+    pub fn chunks(&self) -> &VecDeque<Chunk> {
         &self.chunks
+    }
+
+    /// The bytes if they stand in one piece (a plain send will do), having noted their count as
+    /// `prepare` does.
+    #[inline]
+    pub(crate) fn single(&mut self) -> Option<&[u8]> {
+        if self.chunks.len() != 1 {
+            return None;
+        }
+        self.prepared = self.total;
+        self.chunks.front().map(|chunk| &**chunk)
     }
 
     /// Fills vectors and header from the chunks and returns the header, valid while neither the
     /// chunks change nor the box is dropped.
     pub(crate) fn prepare(&mut self) -> *const libc::msghdr {
         self.vectors.clear();
-        self.vectors
-            .extend(self.chunks.iter().map(|chunk| libc::iovec {
-                // The kernel only reads through it: `iov_base` is mutable because receives share the type.
+        self.prepared = 0;
+        for chunk in self.chunks.iter().take(MAX_VECTORS) {
+            self.prepared += chunk.len();
+            self.vectors.push(libc::iovec {
+                // Only read through: mutable because receives share the type.
                 iov_base: chunk.as_ptr().cast_mut().cast(),
                 iov_len: chunk.len(),
-            }));
+            });
+        }
         self.header.msg_iov = self.vectors.as_mut_ptr();
         self.header.msg_iovlen = self.vectors.len();
         &raw const self.header
+    }
+
+    /// Sends what the socket takes at this moment, with one system call.
+    ///
+    /// # Errors
+    /// Those of `sendmsg(2)`; `WouldBlock` when it takes nothing.
+    pub(crate) fn send_now(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        let header = self.prepare();
+        // SAFETY: header, vectors and chunks live and stay unchanged during the call, which only
+        // reads them.
+        let sent = unsafe {
+            libc::sendmsg(
+                fd.as_raw_fd(),
+                header,
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }

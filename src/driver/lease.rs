@@ -24,20 +24,25 @@ pub(crate) const SMALL: usize = 1024;
 /// Drop it soon: it is part of the small hot set of buffers that all receives of the loop share.
 /// To keep the bytes, use [`Lease::into_bytes`] or copy them.
 pub struct Lease {
-    pool: Rc<Pool>,
+    owner: Owner,
     start: u32,
     len: u32,
-    id: u16,
+}
+
+enum Owner {
+    Pool(Rc<Pool>, u16),
+    /// Not the pool's: copied out of it, or made by a transport that has no pool.
+    Heap(Vec<u8>),
 }
 
 impl Lease {
     /// A lease of the first `len` bytes of buffer `id`, whose count was set to 1 by the pool.
+    #[inline]
     pub(super) fn new(pool: Rc<Pool>, id: u16, len: u32) -> Self {
         Self {
-            pool,
+            owner: Owner::Pool(pool, id),
             start: 0,
             len,
-            id,
         }
     }
 
@@ -51,55 +56,95 @@ impl Lease {
         self.len -= n as u32;
     }
 
-    /// Splits off the first `n` bytes as a lease of their own; both keep the buffer lent.
+    /// Splits off the first `n` bytes as a lease of their own; both keep a pool buffer lent.
     ///
     /// # Panics
     /// When there are fewer.
     #[must_use]
     pub fn split_to(&mut self, n: usize) -> Self {
         assert!(n <= self.len as usize, "split past the end of a lease");
-        self.pool.add_lease(self.id);
-        let head = Self {
-            pool: self.pool.clone(),
-            start: self.start,
-            len: n as u32,
-            id: self.id,
+        let head = match &self.owner {
+            Owner::Pool(pool, id) => {
+                pool.add_lease(*id);
+                Self {
+                    owner: Owner::Pool(pool.clone(), *id),
+                    start: self.start,
+                    len: n as u32,
+                }
+            }
+            Owner::Heap(_) => Self::from(self[..n].to_vec()),
         };
         self.advance(n);
         head
     }
 
+    /// The same bytes with the pool's buffer given back: copies them unless they are on the heap
+    /// already.
+    #[must_use]
+    pub fn detach(self) -> Self {
+        if self.is_pooled() {
+            Self::from(self.to_vec())
+        } else {
+            self
+        }
+    }
+
+    /// Whether the bytes stand in a buffer of the pool.
+    pub const fn is_pooled(&self) -> bool {
+        matches!(self.owner, Owner::Pool(..))
+    }
+
     /// The bytes for writing, when this is the buffer's only lease.
     pub fn get_mut(&mut self) -> Option<&mut [u8]> {
-        if !self.pool.is_unique(self.id) {
-            return None;
+        let start = self.start as usize;
+        let end = start + self.len as usize;
+        match &mut self.owner {
+            Owner::Heap(bytes) => Some(&mut bytes[start..end]),
+            Owner::Pool(pool, id) if pool.is_unique(*id) => {
+                let start = pool.address(*id).wrapping_add(start);
+                // SAFETY: the buffer is lent and this is its only lease (checked), so nobody else
+                // reads or writes it while self is borrowed; the range lies within the buffer
+                // (upheld since `new`).
+                Some(unsafe { std::slice::from_raw_parts_mut(start, self.len as usize) })
+            }
+            Owner::Pool(..) => None,
         }
-        let start = self.pool.address(self.id).wrapping_add(self.start as usize);
-        // SAFETY: the buffer is lent and this is its only lease (checked), so nobody else reads or
-        // writes it while self is borrowed; the range lies within the buffer (upheld since `new`).
-        Some(unsafe { std::slice::from_raw_parts_mut(start, self.len as usize) })
     }
 
     /// The bytes as a value that may be kept and sent to other threads. Costs one allocation; up to
     /// 1024 bytes are copied and the buffer goes back at once, more keep the buffer until the last
     /// clone is dropped, on whatever thread, even after the loop has closed.
-    pub fn into_bytes(self) -> Bytes {
-        if self.len as usize <= SMALL || !self.pool.is_unique(self.id) {
-            return Bytes::copy_from_slice(&self);
+    pub fn into_bytes(mut self) -> Bytes {
+        let range = self.start as usize..(self.start + self.len) as usize;
+        match &mut self.owner {
+            Owner::Heap(bytes) => Bytes::from(std::mem::take(bytes)).slice(range),
+            Owner::Pool(pool, id) if self.len as usize > SMALL && pool.is_unique(*id) => {
+                let segment = pool.lend_outside(*id);
+                let outside = Outside {
+                    segment,
+                    start: self.start,
+                    len: self.len,
+                    id: *id,
+                };
+                // The buffer is `outside`'s now: this lease must not give it back.
+                self.owner = Owner::Heap(Vec::new());
+                Bytes::from_owner(outside)
+            }
+            Owner::Pool(..) => Bytes::copy_from_slice(&self),
         }
-        let this = std::mem::ManuallyDrop::new(self);
-        let segment = this.pool.lend_outside(this.id);
-        let start = this.start;
-        let len = this.len;
-        let id = this.id;
-        // SAFETY: `this` is never dropped nor used again; the pointer moves out exactly once.
-        drop(unsafe { std::ptr::read(&raw const this.pool) });
-        Bytes::from_owner(Outside {
-            segment,
-            start,
+    }
+}
+
+impl From<Vec<u8>> for Lease {
+    /// # Panics
+    /// With 4 GiB or more.
+    fn from(bytes: Vec<u8>) -> Self {
+        let len = u32::try_from(bytes.len()).expect("a lease of less than 4 GiB");
+        Self {
+            owner: Owner::Heap(bytes),
+            start: 0,
             len,
-            id,
-        })
+        }
     }
 }
 
@@ -108,10 +153,17 @@ impl Deref for Lease {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let start = self.pool.address(self.id).wrapping_add(self.start as usize);
-        // SAFETY: the buffer is lent, so nobody writes to it except through the unique lease, and
-        // then self is that lease; the range lies within the buffer, whose memory is initialised.
-        unsafe { std::slice::from_raw_parts(start, self.len as usize) }
+        let start = self.start as usize;
+        match &self.owner {
+            Owner::Pool(pool, id) => {
+                let start = pool.address(*id).wrapping_add(start);
+                // SAFETY: the buffer is lent, so nobody writes to it except through the unique
+                // lease, and then self is that lease; the range lies within the buffer, whose
+                // memory is initialised.
+                unsafe { std::slice::from_raw_parts(start, self.len as usize) }
+            }
+            Owner::Heap(bytes) => &bytes[start..start + self.len as usize],
+        }
     }
 }
 
@@ -130,7 +182,9 @@ impl fmt::Debug for Lease {
 impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
-        self.pool.drop_lease(self.id);
+        if let Owner::Pool(pool, id) = &self.owner {
+            pool.drop_lease(*id);
+        }
     }
 }
 
