@@ -10,15 +10,18 @@
 //! | `run.rs` | runs one variant of one test: leg, name, watchdog |
 //! | `leg.rs` | in which container leg this process is, and what the kernel answers there |
 //! | `isolated.rs` | a test in a process of its own; counting descriptors |
+//! | `example.rs` | where the built examples are |
 //! | `temp.rs` | a directory that goes away |
 //! | `rng.rs` | seeded pseudo-random numbers |
 
+mod example;
 mod isolated;
 mod leg;
 mod rng;
 mod run;
 mod temp;
 
+pub use example::example;
 pub use isolated::{isolated, open_fds};
 pub use leg::{Leg, assert_uring_refused, raw_uring_setup};
 pub use ringloop::driver::DriverKind;
