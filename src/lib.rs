@@ -4,3 +4,4 @@ pub mod driver;
 pub mod protocol;
 pub mod ready;
 pub mod ring;
+pub mod sys;

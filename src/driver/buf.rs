@@ -64,6 +64,9 @@ pub struct AlignedBytes {
     layout: Layout,
 }
 
+// SAFETY: the memory is owned by this value alone and plain.
+unsafe impl Send for AlignedBytes {}
+
 impl AlignedBytes {
     fn new(len: usize, align: usize) -> Self {
         assert!(len > 0, "an aligned buffer needs at least one byte");

@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 thread_local! {
     static CLOSED: Cell<u64> = const { Cell::new(0) };
+    static MADE: Cell<u64> = const { Cell::new(0) };
 }
 
 /// How many descriptors this thread's loops have closed; a listener that ran out of descriptors
@@ -27,6 +28,7 @@ pub struct Fd(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     fd: OwnedFd,
+    id: u64,
     stash: RefCell<Option<Box<Stash>>>,
 }
 
@@ -40,10 +42,20 @@ struct Stash {
 impl Fd {
     /// Takes the descriptor over; it is closed when the last clone and the last operation let go.
     pub fn new(fd: OwnedFd) -> Self {
+        let id = MADE.get() + 1;
+        MADE.set(id);
         Self(Rc::new(Inner {
             fd,
+            id,
             stash: RefCell::new(None),
         }))
+    }
+
+    /// Tells descriptors of this thread apart even when their numbers are the same one, used again;
+    /// never 0.
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
     }
 
     /// Whether nobody else, and no operation, holds the descriptor.

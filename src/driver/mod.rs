@@ -33,6 +33,7 @@
 mod buf;
 mod chunk;
 mod counters;
+pub mod epoll;
 mod fd;
 mod lease;
 mod op;

@@ -10,10 +10,12 @@
 //! | `run.rs` | runs one variant of one test: leg, name, watchdog |
 //! | `leg.rs` | in which container leg this process is, and what the kernel answers there |
 //! | `isolated.rs` | a test in a process of its own; counting descriptors |
+//! | `drive.rs` | drives a driver by hand |
 //! | `example.rs` | where the built examples are |
 //! | `temp.rs` | a directory that goes away |
 //! | `rng.rs` | seeded pseudo-random numbers |
 
+pub mod drive;
 mod example;
 mod isolated;
 mod leg;

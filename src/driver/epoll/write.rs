@@ -1,0 +1,133 @@
+//! Sends and connects.
+//!
+//! **Guarantees.** They take effect in order of submission: what comes behind one that waits waits
+//! too, or (inline) reports that the socket takes nothing. Every send is tried at flush; only one
+//! that is not inline waits for the socket to take something.
+
+use super::super::{Completion, Fd, Gather, Key, Op, SockAddr};
+use super::file::{FileRef, WRITE};
+use super::waiters::{Waiter, Wants};
+use super::{EpollDriver, Turn};
+use crate::sys::{socket, to_result};
+use std::io;
+use std::os::fd::AsFd;
+
+/// Sends what the socket takes now.
+#[inline]
+fn send(fd: &Fd, data: &mut Gather) -> i32 {
+    to_result(match data.single() {
+        Some(bytes) => socket::send(fd, bytes),
+        None => data.send_now(fd.as_fd()),
+    })
+}
+
+impl EpollDriver {
+    #[inline]
+    pub(super) fn start_send(&mut self, turn: &mut Turn<'_>, key: Key) {
+        let Some(Op::Send {
+            fd,
+            data,
+            inline,
+            urgent,
+        }) = turn.table.op_mut(key)
+        else {
+            return;
+        };
+        let (inline, urgent) = (*inline, *urgent);
+        turn.ends |= urgent;
+        let behind = self
+            .files
+            .find(fd)
+            .is_some_and(|at| !self.files[at].writers.is_empty());
+        let result = if behind {
+            -libc::EAGAIN
+        } else {
+            self.counters.submitted += 1;
+            send(fd, data)
+        };
+        if inline && !urgent && result >= 0 && result as usize == data.total() {
+            turn.hold(Completion::last(key, result));
+        } else if result == -libc::EAGAIN && !inline {
+            self.wait_to_write(turn, key, Wants::Send);
+        } else {
+            turn.finish(key, result);
+        }
+    }
+
+    pub(super) fn start_connect(&mut self, turn: &mut Turn<'_>, key: Key) {
+        let Some(Op::Connect { fd, addr }) = turn.table.op_mut(key) else {
+            return;
+        };
+        let behind = self
+            .files
+            .find(fd)
+            .is_some_and(|at| !self.files[at].writers.is_empty());
+        let is_unix = i32::from(addr.storage.ss_family) == libc::AF_UNIX;
+        let outcome = if behind {
+            Err(io::Error::from_raw_os_error(libc::EALREADY))
+        } else {
+            self.counters.submitted += 1;
+            connect_now(fd, addr)
+        };
+        match to_result(outcome.map(|()| 0)) {
+            errno if errno == -libc::EINPROGRESS || errno == -libc::EINTR => {
+                self.wait_to_write(turn, key, Wants::Connect);
+            }
+            // The listener's backlog is full, and nothing reports when it has room again.
+            errno if errno == -libc::EAGAIN && is_unix => self.refused.push(key),
+            result => turn.finish(key, result),
+        }
+    }
+
+    fn wait_to_write(&mut self, turn: &mut Turn<'_>, key: Key, wants: Wants) {
+        let Some(fd) = turn.table.op_mut(key).and_then(|op| op.fd()) else {
+            return;
+        };
+        let at = self.files.slot(fd);
+        if let Err(error) = self.files.watch(&self.epoll, at, WRITE) {
+            return turn.finish(key, to_result(Err(error)));
+        }
+        self.files[at].writers.push(Waiter {
+            key,
+            turn: self.turn,
+            wants,
+        });
+    }
+
+    /// Serves the writers of a descriptor that became writable, or failed.
+    pub(super) fn write(&mut self, turn: &mut Turn<'_>, at: FileRef) {
+        while let Some(first) = self.files[at].writers.front() {
+            let key = first.key;
+            let result = match turn.table.op_mut(key) {
+                Some(Op::Send { fd, data, .. }) => {
+                    self.counters.submitted += 1;
+                    send(fd, data)
+                }
+                Some(Op::Connect { fd, .. }) => {
+                    self.counters.submitted += 1;
+                    match socket::option(fd, libc::SOL_SOCKET, libc::SO_ERROR) {
+                        Ok(errno) => -errno,
+                        Err(error) => to_result(Err(error)),
+                    }
+                }
+                _ => 0,
+            };
+            if result == -libc::EAGAIN {
+                return;
+            }
+            self.files[at].writers.pop();
+            turn.finish(key, result);
+        }
+    }
+}
+
+/// Connects in non-blocking mode and gives the descriptor its mode back: the handshake goes on by
+/// itself.
+fn connect_now(fd: &Fd, addr: &SockAddr) -> io::Result<()> {
+    let changed = socket::set_nonblocking(fd, true)?;
+    let outcome = socket::connect(fd, &addr.storage, addr.len);
+    if changed {
+        socket::set_nonblocking(fd, false)?;
+    }
+    outcome
+}

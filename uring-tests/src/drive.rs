@@ -1,0 +1,216 @@
+//! Drives a [`Driver`] by hand: the loop's part without the loop.
+//!
+//! **Guarantees.** Events are kept in the order they came. Dropping a rig drains the driver, and a
+//! test that leaves something behind fails.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use ringloop::driver::{
+    Chunk, Complete, Completions, Dispatch, Driver, Event, Fd, Gather, Key, Op, OpTable, Park,
+    Target, drain,
+};
+
+/// Nanoseconds that closing may take.
+const CLOSE_DEADLINE: u64 = 2_000_000_000;
+
+/// Hears of every completion.
+#[derive(Default)]
+struct Log {
+    events: RefCell<VecDeque<Event>>,
+}
+
+impl Complete for Log {
+    fn complete(self: Rc<Self>, event: Event) {
+        self.events.borrow_mut().push_back(event);
+    }
+}
+
+/// A driver, its table, and what completed so far.
+pub struct Rig {
+    /// The driver.
+    pub driver: Box<dyn Driver>,
+    /// The operations.
+    pub table: OpTable,
+    log: Rc<Log>,
+    out: Completions,
+}
+
+impl Rig {
+    /// Takes the driver over.
+    pub fn new(driver: Box<dyn Driver>) -> Self {
+        Self {
+            driver,
+            table: OpTable::new(),
+            log: Rc::default(),
+            out: Completions::new(),
+        }
+    }
+
+    /// Submits an operation whose events are kept.
+    pub fn submit(&mut self, op: Op) -> Key {
+        let target = Target::Callback(self.log.clone());
+        self.submit_to(op, target)
+    }
+
+    /// Submits an operation with a target of its own.
+    pub fn submit_to(&mut self, op: Op, target: Target) -> Key {
+        let key = self.table.insert(op, target);
+        let op = self.table.op_mut(key).expect("just inserted");
+        self.driver.submit(key, op);
+        key
+    }
+
+    /// Asks for the operation's end.
+    pub fn cancel(&mut self, key: Key) {
+        self.driver.cancel(key);
+    }
+
+    /// Orphans the operation and asks for its end, as a dropped future does.
+    pub fn drop_future(&mut self, key: Key) {
+        if self.table.orphan(key).adopt() {
+            self.driver.cancel(key);
+        }
+    }
+
+    /// One park and the dispatch of what it brought; how many completions that was.
+    ///
+    /// # Panics
+    /// When the driver is broken.
+    pub fn park(&mut self, until: Park) -> usize {
+        self.driver
+            .park(&mut self.table, until, &mut self.out)
+            .expect("the driver works");
+        let count = self.out.len();
+        for completion in self.out.drain(..) {
+            match self.table.dispatch(completion, self.driver.pool()) {
+                Dispatch::Ready(entry) => {
+                    let pool = self.driver.pool();
+                    if let Some((target, event)) = self.table.event(entry, pool) {
+                        target.complete(event);
+                    }
+                }
+                Dispatch::Wake(waker) => waker.wake(),
+                Dispatch::Drop(adopted) => adopted.adopt(),
+                Dispatch::Nothing => {}
+            }
+        }
+        count
+    }
+
+    /// Parks without sleeping.
+    pub fn poll(&mut self) -> usize {
+        self.park(Park::Poll)
+    }
+
+    /// The next event of `key`, parked for as long as it takes.
+    pub fn wait(&mut self, key: Key) -> Event {
+        loop {
+            if let Some(event) = self.try_take(key) {
+                return event;
+            }
+            self.park(Park::Forever);
+        }
+    }
+
+    /// Submits and waits for the first event.
+    pub fn run(&mut self, op: Op) -> Event {
+        let key = self.submit(op);
+        self.wait(key)
+    }
+
+    /// The oldest event of `key` that was not taken yet.
+    pub fn try_take(&mut self, key: Key) -> Option<Event> {
+        let mut events = self.log.events.borrow_mut();
+        let index = events.iter().position(|event| event.key == key)?;
+        events.remove(index)
+    }
+
+    /// All events not taken yet, in order.
+    pub fn take_all(&mut self) -> Vec<Event> {
+        self.log.events.borrow_mut().drain(..).collect()
+    }
+
+    /// How many events were not taken yet.
+    pub fn pending(&self) -> usize {
+        self.log.events.borrow().len()
+    }
+
+    /// Ends everything and closes the driver, as a loop does.
+    ///
+    /// # Panics
+    /// When an operation does not come back.
+    pub fn close(&mut self) {
+        self.log.events.borrow_mut().clear();
+        let lost = drain(&mut *self.driver, &mut self.table, CLOSE_DEADLINE);
+        assert!(lost.is_empty(), "never came back: {lost:?}");
+        self.driver.shut_down(0);
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.close();
+        }
+    }
+}
+
+/// The chunks of one send.
+pub fn gather<C: Into<Chunk>>(chunks: impl IntoIterator<Item = C>) -> Box<Gather> {
+    let mut gather = Gather::new();
+    for chunk in chunks {
+        gather.push(chunk.into());
+    }
+    gather
+}
+
+/// A send of one vector.
+pub fn send(fd: &Fd, bytes: impl Into<Vec<u8>>, inline: bool) -> Op {
+    Op::Send {
+        fd: fd.clone(),
+        data: gather([bytes.into()]),
+        inline,
+        urgent: false,
+    }
+}
+
+/// A receive of at most `len` bytes.
+pub fn recv(fd: &Fd, len: usize) -> Op {
+    Op::Recv {
+        fd: fd.clone(),
+        buf: vec![0; len].into(),
+    }
+}
+
+/// The bytes that a one-shot receive brought.
+///
+/// # Panics
+/// When the event is not one of a finished receive.
+pub fn received(event: &Event) -> &[u8] {
+    match &event.op {
+        Some(Op::Recv { buf, .. } | Op::ReadAt { buf, .. }) => &buf[..event.result as usize],
+        _ => panic!("not a receive"),
+    }
+}
+
+/// A descriptor as operations hold it.
+pub fn fd(owned: impl Into<OwnedFd>) -> Fd {
+    Fd::new(owned.into())
+}
+
+/// A connected TCP pair on the loopback interface.
+///
+/// # Errors
+/// When there is no loopback interface.
+pub fn tcp_pair() -> io::Result<(std::net::TcpStream, std::net::TcpStream)> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let near = std::net::TcpStream::connect(listener.local_addr()?)?;
+    let (far, _) = listener.accept()?;
+    near.set_nodelay(true)?;
+    far.set_nodelay(true)?;
+    Ok((near, far))
+}
