@@ -21,6 +21,12 @@ pub fn closed_count() -> u64 {
     CLOSED.get()
 }
 
+/// Counts a descriptor that was closed otherwise than by dropping its last [`Fd`].
+pub(crate) fn count_closed() {
+    // `try_with`: the last holder may go while the thread ends.
+    let _ = CLOSED.try_with(|count| count.set(count.get() + 1));
+}
+
 /// A shared descriptor with its stash. Clones name the same descriptor.
 #[derive(Clone, Debug)]
 pub struct Fd(Rc<Inner>);
@@ -117,7 +123,6 @@ impl AsRawFd for Fd {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // `try_with`: the last holder may go while the thread ends.
-        let _ = CLOSED.try_with(|count| count.set(count.get() + 1));
+        count_closed();
     }
 }

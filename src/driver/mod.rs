@@ -39,6 +39,7 @@ mod lease;
 mod op;
 mod pool;
 mod table;
+pub mod uring;
 
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd};
@@ -48,10 +49,12 @@ use std::sync::Arc;
 pub use buf::Buf;
 pub use chunk::{Chunk, Gather, MAX_VECTORS};
 pub use counters::Counters;
+pub(crate) use fd::count_closed;
 pub use fd::{Fd, closed_count};
 pub use lease::Lease;
 pub use op::{Op, SockAddr};
 pub use pool::{BUFFER_SIZE, MAX_BUFFERS, Pool, SEGMENT_BUFFERS};
+pub(crate) use table::MAX_OPERATIONS;
 pub use table::{Complete, Dispatch, Event, OpTable, Orphaned, Target};
 
 /// Which driver a loop runs on, or shall run on.

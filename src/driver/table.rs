@@ -33,6 +33,9 @@ use std::task::Waker;
 /// Entries in a chunk.
 const CHUNK: usize = 64;
 
+/// The most operations in flight. The upper bits of an index belong to the drivers.
+pub(crate) const MAX_OPERATIONS: u32 = 1 << 28;
+
 /// Receives the completions of an operation in the callback phase of an iteration.
 pub trait Complete {
     /// One completion. No borrow of the loop is held: everything may be called from here.
@@ -206,7 +209,10 @@ impl OpTable {
 
     fn add_chunk(&mut self) {
         let first = (self.chunks.len() * CHUNK) as u32;
-        assert!(first < 1 << 30, "more than 2^30 operations in flight");
+        assert!(
+            first < MAX_OPERATIONS,
+            "more operations in flight than keys can name"
+        );
         let free = self.free;
         let chunk: Vec<Entry> = (0..CHUNK as u32)
             .map(|i| Entry {

@@ -1,0 +1,40 @@
+//! The end of the driver.
+//!
+//! **Guarantees.** Closing a ring does not wait: operations in flight go on writing (trap T2). So
+//! the ring is closed after a drain ([`crate::driver::drain`]); what did not come back keeps its
+//! memory for ever: the op table leaks its buffers, and here the receive pool and its descriptors
+//! are leaked. A driver that is dropped without [`shut_down`](crate::driver::Driver::shut_down)
+//! does not know, and leaks them too. In a forked child nothing at all is touched: ring,
+//! registrations and buffers are the parent's.
+
+use super::{GROUP, UringDriver};
+
+impl UringDriver {
+    pub(super) fn close(&mut self, leaked: usize) {
+        if self.shut {
+            return;
+        }
+        self.shut = true;
+        // From here on, parks fail.
+        self.broken = self.broken.or(Some(libc::ESHUTDOWN));
+        if !self.ring.is_ours() {
+            self.pool.leak();
+            std::mem::forget(self.pool.detach());
+            return;
+        }
+        // The kernel takes no buffer of the group any more, and gives none of them back.
+        let unregistered = self.ring.unregister_buffers(GROUP);
+        let descriptors = self.pool.detach();
+        if leaked > 0 || unregistered.is_err() {
+            self.pool.leak();
+            std::mem::forget(descriptors);
+        }
+    }
+}
+
+impl Drop for UringDriver {
+    fn drop(&mut self) {
+        // Unknown how many: the safe guess.
+        self.close(1);
+    }
+}

@@ -1,0 +1,200 @@
+//! From an operation to its submission entry.
+//!
+//! **Guarantees.** Everything an entry points to (bytes, vectors, message header, address, path)
+//! stands on the heap, owned by the operation, which stands in the op table until its final
+//! completion: that is the promise [`Ring::push`](crate::ring::Ring::push) asks for.
+//!
+//! Descriptors made by the kernel are close-on-exec. Accepts pass no address: a multishot one
+//! would overwrite it with each connection.
+
+use super::tag::{self, Tag};
+use super::{GROUP, MAX_TRANSFER, Pushed, UringDriver};
+use crate::driver::{Fd, Gather, Key, Op};
+use crate::ring::recv_multi;
+use crate::sys;
+use io_uring::squeue::{Entry, Flags};
+use io_uring::{opcode, types};
+use std::os::fd::AsRawFd;
+
+/// `MSG_NOSIGNAL`: the kernel adds it by itself for sends from a ring; said for the reader.
+const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
+/// What the socket takes at once, and all of it that it takes (D7).
+const INLINE_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+
+fn length(bytes: &[u8]) -> u32 {
+    bytes.len().min(MAX_TRANSFER) as u32
+}
+
+/// The send of the gathered chunks (of the first [`MAX_VECTORS`](crate::driver::MAX_VECTORS) of
+/// them) and how many bytes that is. One chunk alone needs no vector.
+#[inline]
+fn send(fd: i32, data: &mut Gather, flags: i32) -> (Entry, usize) {
+    if let Some(bytes) = data.single() {
+        let entry = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), length(bytes))
+            .flags(flags)
+            .build();
+        return (entry, bytes.len());
+    }
+    let header = data.prepare();
+    let entry = opcode::SendMsg::new(types::Fd(fd), header)
+        .flags(flags as u32)
+        .build();
+    (entry, data.prepared())
+}
+
+impl UringDriver {
+    /// Builds the entry of `op` and pushes it.
+    #[inline]
+    pub(super) fn push_op(&mut self, key: Key, op: &mut Op) {
+        let (entry, tag) = match op {
+            Op::Send {
+                fd,
+                data,
+                inline,
+                urgent,
+            } => {
+                self.hurry |= *urgent;
+                let flags = if *inline { INLINE_FLAGS } else { SEND_FLAGS };
+                let (entry, total) = send(fd.as_raw_fd(), data, flags);
+                // The kernel shortens a longer transfer without a word.
+                if *inline && self.inline_sends && total <= MAX_TRANSFER {
+                    self.slots.set(key, Tag::Send);
+                    let entry = entry
+                        .flags(Flags::SKIP_SUCCESS)
+                        .user_data(tag::bits(key, Tag::Send));
+                    self.push(&entry);
+                    self.unsettled.push(Pushed {
+                        key,
+                        total: total as i32,
+                        at: self.ordered,
+                    });
+                    return;
+                }
+                (entry, Tag::Plain)
+            }
+            Op::RecvMulti { fd } => {
+                // Trap T23: a multishot receive of a Unix socket may miss the end of the stream
+                // when it comes on the heels of data.
+                let tag = match is_unix(fd) {
+                    true => Tag::ReceiveOnce,
+                    false => Tag::Receive,
+                };
+                self.slots.set(key, tag);
+                self.push_receive(key, fd.as_raw_fd(), tag, false);
+                return;
+            }
+            Op::AcceptMulti { .. } => {
+                let tag = match self.multishot_accept {
+                    true => Tag::Accept,
+                    false => Tag::AcceptOnce,
+                };
+                self.slots.set(key, tag);
+                self.push_accept(key, op, tag);
+                return;
+            }
+            Op::PollMulti { .. } => {
+                self.slots.set(key, Tag::Poll);
+                self.push_poll(key, op);
+                return;
+            }
+            _ => match rare(op) {
+                Ok(built) => built,
+                Err(errno) => {
+                    self.done.push(super::Completion::last(key, -errno));
+                    return;
+                }
+            },
+        };
+        self.slots.set(key, tag);
+        self.push(&entry.user_data(tag::bits(key, tag)));
+    }
+
+    #[inline]
+    pub(super) fn push_receive(&mut self, key: Key, fd: i32, tag: Tag, poll_first: bool) {
+        let multishot = tag == Tag::Receive;
+        let entry = recv_multi(fd, GROUP, multishot, poll_first, tag::bits(key, tag));
+        self.push(&entry);
+    }
+
+    pub(super) fn push_accept(&mut self, key: Key, op: &Op, tag: Tag) {
+        let Some(fd) = op.fd() else { return };
+        let fd = types::Fd(fd.as_raw_fd());
+        let entry = match tag {
+            Tag::Accept => opcode::AcceptMulti::new(fd)
+                .flags(libc::SOCK_CLOEXEC)
+                .build(),
+            _ => accept(fd),
+        };
+        self.push(&entry.user_data(tag::bits(key, tag)));
+    }
+
+    pub(super) fn push_poll(&mut self, key: Key, op: &Op) {
+        let Op::PollMulti { fd, events } = op else {
+            return;
+        };
+        let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), *events)
+            .multi(true)
+            .build();
+        self.push(&entry.user_data(tag::bits(key, Tag::Poll)));
+    }
+}
+
+/// Whether the descriptor is a Unix socket.
+fn is_unix(fd: &Fd) -> bool {
+    let domain = sys::socket::option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN);
+    matches!(domain, Ok(libc::AF_UNIX))
+}
+
+fn accept(fd: types::Fd) -> Entry {
+    opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
+        .flags(libc::SOCK_CLOEXEC)
+        .build()
+}
+
+/// Operations that are not on a message's way. `Err` is an errno to complete with.
+fn rare(op: &mut Op) -> Result<(Entry, Tag), i32> {
+    let fd = types::Fd(op.fd().map_or(-1, AsRawFd::as_raw_fd));
+    let entry = match op {
+        Op::Nop => opcode::Nop::new().build(),
+        Op::Accept { .. } => return Ok((accept(fd), Tag::Descriptor)),
+        Op::Connect { addr, .. } => opcode::Connect::new(fd, addr.as_ptr(), addr.len).build(),
+        Op::Recv { buf, .. } => opcode::Recv::new(fd, buf.as_mut_ptr(), length(buf)).build(),
+        Op::Poll { events, .. } => opcode::PollAdd::new(fd, *events).build(),
+        Op::Close { fd } => {
+            let Some(fd) = fd else {
+                return Err(libc::EBADF);
+            };
+            let fd = types::Fd(fd.as_raw_fd());
+            return Ok((opcode::Close::new(fd).build(), Tag::Close));
+        }
+        Op::OpenAt { path, flags, mode } => {
+            let entry = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr())
+                .flags(*flags | libc::O_CLOEXEC)
+                .mode(*mode)
+                .build();
+            return Ok((entry, Tag::Descriptor));
+        }
+        // Above, an offset means the file's own position to io_uring, and nothing to pread(2).
+        Op::ReadAt { offset, .. } | Op::WriteAt { offset, .. } if *offset > i64::MAX as u64 => {
+            return Err(libc::EINVAL);
+        }
+        Op::ReadAt { buf, offset, .. } => opcode::Read::new(fd, buf.as_mut_ptr(), length(buf))
+            .offset(*offset)
+            .build(),
+        Op::WriteAt { buf, offset, .. } => opcode::Write::new(fd, buf.as_ptr(), length(buf))
+            .offset(*offset)
+            .build(),
+        Op::Fsync { data_only, .. } => opcode::Fsync::new(fd)
+            .flags(match data_only {
+                true => types::FsyncFlags::DATASYNC,
+                false => types::FsyncFlags::empty(),
+            })
+            .build(),
+        Op::Send { .. }
+        | Op::RecvMulti { .. }
+        | Op::AcceptMulti { .. }
+        | Op::PollMulti { .. }
+        | Op::Shutdown { .. } => unreachable!("built by its own path"),
+    };
+    Ok((entry, Tag::Plain))
+}

@@ -1,0 +1,93 @@
+//! What the driver remembers of each slot of the op table.
+//!
+//! **Guarantees.** A cancel needs the tag its target was submitted with, and an operation that was
+//! cancelled is not armed again: both are kept here, with the generation they belong to, so that a
+//! stale key finds nothing.
+
+use super::tag::Tag;
+use crate::driver::Key;
+
+#[derive(Clone, Copy)]
+struct Slot {
+    generation: u32,
+    tag: Tag,
+    cancelled: bool,
+}
+
+const UNUSED: Slot = Slot {
+    generation: u32::MAX,
+    tag: Tag::Shutdown,
+    cancelled: true,
+};
+
+#[derive(Default)]
+pub(super) struct Slots(Vec<Slot>);
+
+impl Slots {
+    /// A new operation stands in the slot.
+    #[inline]
+    pub(super) fn set(&mut self, key: Key, tag: Tag) {
+        let index = key.index as usize;
+        if index >= self.0.len() {
+            self.grow(index);
+        }
+        self.0[index] = Slot {
+            generation: key.generation,
+            tag,
+            cancelled: false,
+        };
+    }
+
+    #[cold]
+    fn grow(&mut self, index: usize) {
+        self.0
+            .resize((index + 1).next_power_of_two().max(64), UNUSED);
+    }
+
+    fn get(&mut self, key: Key) -> Option<&mut Slot> {
+        self.0
+            .get_mut(key.index as usize)
+            .filter(|slot| slot.generation == key.generation)
+    }
+
+    /// Notes that the operation shall end; its tag, unless the key is stale or this is not the
+    /// first time.
+    pub(super) fn cancel(&mut self, key: Key) -> Option<Tag> {
+        let slot = self.get(key).filter(|slot| !slot.cancelled)?;
+        slot.cancelled = true;
+        Some(slot.tag)
+    }
+
+    /// The tag of an operation that may be armed again: known, and not cancelled.
+    pub(super) fn armable(&mut self, key: Key) -> Option<Tag> {
+        let slot = self.get(key)?;
+        (!slot.cancelled).then_some(slot.tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stale_keys_and_second_cancels_find_nothing() {
+        let mut slots = Slots::default();
+        let old = Key {
+            index: 3,
+            generation: 1,
+        };
+        let new = Key {
+            index: 3,
+            generation: 2,
+        };
+        assert_eq!(slots.cancel(old), None);
+        slots.set(old, Tag::Receive);
+        slots.set(new, Tag::Poll);
+        assert_eq!(slots.cancel(old), None);
+        assert_eq!(slots.armable(old), None);
+        assert_eq!(slots.armable(new), Some(Tag::Poll));
+        assert_eq!(slots.cancel(new), Some(Tag::Poll));
+        assert_eq!(slots.cancel(new), None);
+        assert_eq!(slots.armable(new), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! Start-up of the driver: ring, receive buffers, probes.
+//!
+//! **Guarantees.** A driver that was made works: what it can not do without was tried, what it can
+//! was tried too and is left out where the kernel answers differently. Each choice is a line of the
+//! report. A failed start leaves nothing behind.
+
+use super::slots::Slots;
+use super::wake::Wake;
+use super::{Counters, GROUP, UringDriver, UringOptions, probe};
+use crate::driver::{Driver, MAX_BUFFERS, Pool, SEGMENT_BUFFERS};
+use crate::ring::{BufRing, Facts, Refusal, Ring};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long to wait, each time, for locked memory that a closed ring has not given back yet (trap
+/// T6), before fewer buffers are asked for.
+const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(25)];
+
+impl UringDriver {
+    /// A driver on a ring of its own, for the calling thread.
+    ///
+    /// # Errors
+    /// An error whose inner value is a [`Refusal`] with the cause and the remedy, when the kernel
+    /// gives no ring or one that lacks what this driver needs (`DEFER_TASKRUN` and multishot
+    /// receive: Linux 6.1). `EMFILE` when no descriptor is left for the wake-up.
+    pub fn new(options: UringOptions) -> io::Result<Self> {
+        let mut report = vec!["driver: io_uring".to_owned()];
+        let ring = Ring::set_up(&options.ring(), &mut report)?;
+        let pool = receive_buffers(&ring, options.buffers, &mut report)?;
+        let wake = Arc::new(Wake::new()?);
+        pool.set_unpark(wake.clone());
+        let mut driver = Self {
+            ring,
+            pool,
+            slots: Slots::default(),
+            ordered: 0,
+            backlog: VecDeque::new(),
+            unsettled: Vec::new(),
+            marks: Vec::new(),
+            starved: VecDeque::new(),
+            later: Vec::new(),
+            done: Vec::new(),
+            hurry: false,
+            inline_sends: false,
+            multishot_accept: options.multishot_accept,
+            wake,
+            counters: Counters::default(),
+            broken: None,
+            shut: false,
+            report,
+        };
+        if let Err(refusal) = probe::multishot_receive(&mut driver.ring, &driver.pool) {
+            driver.shut_down(0);
+            return Err(refusal);
+        }
+        driver.report.push("multishot receive: yes".into());
+        driver.choose_sends(&options);
+        driver.choose_accept(&options);
+        driver.push_wake();
+        Ok(driver)
+    }
+
+    /// Whether sends may complete silently (D7).
+    fn choose_sends(&mut self, options: &UringOptions) {
+        let answer = match options.inline_sends {
+            true => probe::inline_sends(&mut self.ring),
+            false => Err("switched off".into()),
+        };
+        self.inline_sends = answer.is_ok();
+        self.report.push(match answer {
+            Ok(()) => "inline sends: yes (silent on success)".into(),
+            Err(why) => format!("inline sends: no, every send asks for its completion ({why})"),
+        });
+    }
+
+    /// Trap T16: kernels 6.6 to 6.8 may report a wrong descriptor from a multishot accept. They
+    /// are those that have what came with 6.6 and lack what came with 6.10.
+    fn choose_accept(&mut self, options: &UringOptions) {
+        let doubtful = self.ring.is_between_6_6_and_6_10();
+        self.multishot_accept = options.multishot_accept && !doubtful;
+        self.report
+            .push(match (options.multishot_accept, doubtful) {
+                (false, _) => "multishot accept: no (switched off)".into(),
+                (true, true) => {
+                    "multishot accept: no (this kernel may report wrong descriptors)".into()
+                }
+                (true, false) => "multishot accept: yes".into(),
+            });
+    }
+}
+
+/// Registers descriptors for `limit` buffers, fewer where locked memory is short, and makes the
+/// pool.
+fn receive_buffers(ring: &Ring, limit: usize, report: &mut Vec<String>) -> io::Result<Rc<Pool>> {
+    let limit = limit.clamp(1, MAX_BUFFERS);
+    let mut count = limit.next_power_of_two() as u16;
+    let mut pauses = PAUSES.iter();
+    loop {
+        let descriptors = BufRing::new(count);
+        // SAFETY: the pool keeps the descriptors until the driver's close has unregistered them, or
+        // leaks them.
+        let result = unsafe { ring.register_buffers(descriptors.address(), count, GROUP) };
+        let Err(error) = result else {
+            let got = limit.min(count as usize);
+            report.push(format!(
+                "receive buffers: at most {got}{}",
+                if got < limit {
+                    format!(" (asked for {limit}, which the memory limit refused: ENOMEM)")
+                } else {
+                    String::new()
+                }
+            ));
+            let pool = Pool::new(got);
+            pool.attach(descriptors);
+            return Ok(pool);
+        };
+        let no_memory = error.raw_os_error() == Some(libc::ENOMEM);
+        if no_memory && usize::from(count) > SEGMENT_BUFFERS {
+            count /= 2;
+        } else if no_memory && let Some(time) = pauses.next() {
+            std::thread::sleep(*time);
+        } else {
+            let bytes = u64::from(count) * 16;
+            return Err(Refusal::of(&Facts::observe(&error, bytes)).into_error());
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Receives that found no buffer.
+//!
+//! **Guarantees.** `ENOBUFS` is a state, not an error, and nobody above sees it. The pool grows by
+//! a segment at a time up to its limit; then receives are parked, in order, and armed again, in
+//! order, as buffers come back, never more of them than there are buffers. So one flooding socket
+//! (trap T10: kernels up to 6.7 let it take the whole ring at once) delays the others and starves
+//! none.
+//!
+//! ```text
+//!   armed ──ENOBUFS──▶ starved ──a buffer is free, or the pool may grow──▶ armed (POLL_FIRST)
+//!                         └──cancel──▶ ECANCELED
+//! ```
+//!
+//! A receive is armed with `POLL_FIRST` again, or it would fail at once when another took the
+//! buffer and no data is there. Buffers that other threads hold wake the loop when they come back.
+
+use super::{Completion, Completions, UringDriver};
+use crate::driver::{FLAG_BUFFER, Key, OpTable};
+
+impl UringDriver {
+    /// `newcomers` receives were just added to the starved ones.
+    pub(super) fn starve(&mut self, newcomers: usize, table: &mut OpTable, out: &mut Completions) {
+        self.feed(table, out);
+        self.counters.parked_receives += newcomers.min(self.starved.len()) as u64;
+    }
+
+    /// Arms as many starved receives as there are buffers for.
+    #[cold]
+    pub(super) fn feed(&mut self, table: &mut OpTable, out: &mut Completions) {
+        // The pool calls a buffer the kernel's until its completion is dispatched.
+        let mut spoken_for = out
+            .iter()
+            .filter(|completion| completion.flags & FLAG_BUFFER != 0)
+            .count();
+        loop {
+            let buffers = self.pool.size() - self.pool.lent();
+            while buffers > spoken_for
+                && let Some(key) = self.starved.pop_front()
+            {
+                spoken_for += 1;
+                self.arm_again(key, true, table, out);
+            }
+            if self.starved.is_empty() {
+                self.pool.set_starving(false);
+                return;
+            }
+            if self.pool.grow() {
+                continue;
+            }
+            // Whoever gives one back from now on wakes the loop; who did before, was not seen.
+            self.pool.set_starving(true);
+            if self.pool.collect() == 0 {
+                return;
+            }
+        }
+    }
+
+    /// A cancel: completes the receive if it is starved, so that the kernel does not know it.
+    pub(super) fn leave_starved(&mut self, key: Key) -> bool {
+        let Some(at) = self.starved.iter().position(|starved| *starved == key) else {
+            return false;
+        };
+        self.starved.remove(at);
+        self.done.push(Completion::last(key, -libc::ECANCELED));
+        true
+    }
+}
