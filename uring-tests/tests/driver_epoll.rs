@@ -1,5 +1,7 @@
 //! What only the epoll driver promises: how few calls it makes, and where it has to take care that
 //! io_uring does not.
+//!
+//! Not on both drivers: it is about one.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

@@ -1,4 +1,6 @@
 //! What only the io_uring driver promises: its rungs, its queues, its settling, its buffers.
+//!
+//! Not on both drivers: it is about one.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -16,7 +16,7 @@ fn memlock_limit() -> u64 {
     limit.rlim_cur
 }
 
-// Not driver-bound: asks the kernel itself.
+// Not on both drivers: asks the kernel itself.
 #[test]
 fn leg_is_what_it_says() {
     let leg = Leg::current();

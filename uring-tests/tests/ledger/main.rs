@@ -33,7 +33,7 @@ fn disagreements(ledger: &str, tests: &[Found]) -> Vec<String> {
         if !test.on_both && !test.excused {
             wrong.push(format!(
                 "{}: {} is declared neither in on_both_drivers! nor under a comment \
-                 \"// Not driver-bound: reason\"",
+                 \"// Not on both drivers: reason\"",
                 test.place, test.name
             ));
         }
@@ -63,7 +63,7 @@ fn disagreements(ledger: &str, tests: &[Found]) -> Vec<String> {
     wrong
 }
 
-// Not driver-bound: reads files.
+// Not on both drivers: reads files.
 #[test]
 fn the_ledger_and_the_tests_agree() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -98,7 +98,7 @@ fn complaints(row: &str, source: &str) -> String {
 
 const GOOD: &str = "on_both_drivers! { fn can_17_x(kind: DriverKind) {} }";
 
-// Not driver-bound: about the check itself.
+// Not on both drivers: about the check itself.
 #[test]
 fn a_row_and_its_test_agree() {
     assert_eq!(
@@ -117,7 +117,7 @@ fn a_row_and_its_test_agree() {
     );
 }
 
-// Not driver-bound: about the check itself.
+// Not on both drivers: about the check itself.
 #[test]
 fn every_disagreement_is_found() {
     for (row, source, complaint) in [
@@ -167,7 +167,7 @@ fn every_disagreement_is_found() {
     }
 }
 
-// Not driver-bound: about the check itself.
+// Not on both drivers: about the check itself.
 #[test]
 fn missing_doubled_and_unknown_rows_are_found() {
     let whole = ledger_with(&[]);

@@ -108,7 +108,7 @@ fn read_status(id: &str, status: &str, last: &str, wrong: &mut Vec<String>) -> S
     }
 }
 
-// Not driver-bound: about the check itself.
+// Not on both drivers: about the check itself.
 #[test]
 fn the_contract_has_579_rows() {
     assert_eq!(all_ids().count(), 579);

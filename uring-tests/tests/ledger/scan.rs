@@ -100,18 +100,20 @@ fn function_name(code: &str) -> Option<&str> {
     Some(&rest[..end])
 }
 
-/// Whether the comment above the line at `at` gives a reason not to run on a driver.
+/// Whether a comment above the line at `at`, or in the file's header, gives a reason not to run on
+/// both drivers.
 fn is_excused(source: &str, at: usize) -> bool {
     let line = source[..at].rfind('\n').map_or(0, |end| end + 1);
-    source[..line]
-        .lines()
-        .rev()
-        .map(str::trim)
-        .take_while(|line| line.starts_with("//") || line.starts_with("#["))
-        .any(|line| {
-            line.strip_prefix("// Not driver-bound: ")
-                .is_some_and(|reason| !reason.is_empty())
-        })
+    let above = source[..line].lines().rev().map(str::trim);
+    let mut above = above.take_while(|line| line.starts_with("//") || line.starts_with("#["));
+    let mut header = source.lines().take_while(|line| line.starts_with("//!"));
+    above.any(|line| gives_reason(line, "//")) || header.any(|line| gives_reason(line, "//!"))
+}
+
+fn gives_reason(line: &str, comment: &str) -> bool {
+    line.strip_prefix(comment)
+        .and_then(|text| text.strip_prefix(" Not on both drivers: "))
+        .is_some_and(|reason| !reason.is_empty())
 }
 
 /// The same text with comments and the insides of literals as blanks; lines stay lines.
@@ -206,7 +208,7 @@ fn character(text: &str) -> usize {
     }
 }
 
-// Not driver-bound: about the check itself.
+// Not on both drivers: about the check itself.
 #[test]
 fn ids_are_read_from_names() {
     assert_eq!(ids("loop_01_loop_02_runs"), ["LOOP-01", "LOOP-02"]);
@@ -214,7 +216,7 @@ fn ids_are_read_from_names() {
     assert!(ids("a_test_of_10_things").is_empty());
 }
 
-// Not driver-bound: about the check itself.
+// Not on both drivers: about the check itself.
 #[test]
 fn comments_and_literals_do_not_count() {
     let source = r##"
@@ -227,7 +229,7 @@ fn comments_and_literals_do_not_count() {
             fn yes_1(kind: DriverKind) { fn inner() {} let _ = '}'; }
             fn yes_2(kind: DriverKind) -> io::Result<()> { Ok(()) }
         }
-        // Not driver-bound: for a reason.
+        // Not on both drivers: for a reason.
         #[test]
         fn yes_3() {}
 
@@ -246,6 +248,12 @@ fn comments_and_literals_do_not_count() {
         ("yes_2", true, false),
     ];
     assert_eq!(seen, expected);
+    let header = format!("//! Not on both drivers: for a reason.\n{source}");
+    assert!(
+        tests_in("x.rs", &header, true)
+            .iter()
+            .all(|test| test.on_both || test.excused)
+    );
     assert!(
         tests_in("x.rs", source, false)
             .iter()
