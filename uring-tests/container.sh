@@ -112,7 +112,7 @@ run_leg() {
         # tests run one after the other.
         memlock)
             leg memlock RINGLOOP_CONTAINER_MEMLOCK=65536 \
-                cargo test --workspace --test leg -- --test-threads=1
+                cargo test --workspace --test '*' -- --test-threads=1
             ;;
         *)
             echo "container.sh: unknown leg $1" >&2

@@ -5,6 +5,9 @@
 
 use std::io;
 
+use ringloop::driver::uring::{UringDriver, UringOptions};
+use ringloop::ring::{Cause, Refusal};
+
 /// Where the tests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leg {
@@ -79,15 +82,26 @@ pub fn raw_uring_setup(entries: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Proves that io_uring is refused here: by the kernel, with the errno the leg announces.
+/// Proves that io_uring is refused here: by the kernel, with the errno the leg announces, and by
+/// the driver, with the cause and a remedy.
 ///
 /// # Panics
 /// When io_uring can be had after all, so that a leg which blocks nothing fails.
 pub fn assert_uring_refused() {
+    let leg = Leg::current();
     let Err(error) = raw_uring_setup(8) else {
         panic!("io_uring is said to be blocked here, but the kernel gives a ring");
     };
-    if let Some(errno) = Leg::current().refusal() {
-        assert_eq!(error.raw_os_error(), Some(errno), "{error}");
+    let Err(refused) = UringDriver::new(UringOptions::default()) else {
+        panic!("the kernel refuses a ring, but the driver starts");
+    };
+    let refusal = Refusal::in_error(&refused).expect("the driver names the cause");
+    assert_eq!(error.raw_os_error(), Some(refusal.errno()), "{error}");
+    if leg.refusal().is_some() {
+        assert_eq!(error.raw_os_error(), leg.refusal(), "{error}");
+        assert_eq!(refusal.cause(), Cause::Seccomp, "{refusal}");
     }
+    let text = refused.to_string();
+    assert!(text.contains("remedy:"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
 }
