@@ -1,6 +1,6 @@
 //! The epoll driver: performs an operation when its descriptor is ready, and reports a completion.
 //!
-//! **Guarantees.** Those of [`Driver`](super::Driver), without a line of `unsafe`. Nothing is
+//! **Guarantees.** Those of [`Driver`], without a line of `unsafe`. Nothing is
 //! performed inside `submit`; everything is in `park`, so that call order and cancel-before-flush
 //! mean what they mean on io_uring. No call of this thread blocks except the wait itself.
 //!
