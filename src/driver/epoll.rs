@@ -45,12 +45,14 @@ mod write;
 
 use super::{
     Completion, Completions, Counters, Driver, DriverKind, Key, Op, OpTable, Park, Pool, Unpark,
+    clock, count_closed,
 };
 use crate::sys::epoll::{Epoll, Events, Wait};
 use crate::sys::threads::Threads;
-use crate::sys::{clock, socket, to_result};
+use crate::sys::{socket, to_result};
 use file::{FileRef, Files, READ, WRITE};
 use jobs::Jobs;
+use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -201,7 +203,8 @@ impl EpollDriver {
             }
             Op::Close { fd } => {
                 self.counters.submitted += 1;
-                let done = fd.take().map_or(Ok(()), nix::unistd::close);
+                let done = fd.take().ok_or(Errno::EBADF).and_then(nix::unistd::close);
+                count_closed();
                 turn.finish(key, done.map_or_else(|errno| -(errno as i32), |()| 0));
             }
             Op::OpenAt { .. } | Op::ReadAt { .. } | Op::WriteAt { .. } | Op::Fsync { .. } => {
@@ -254,14 +257,22 @@ impl EpollDriver {
         }
     }
 
-    /// What an earlier park left over: more to read, a buffer that came back, a full backlog.
-    fn resume(&mut self, turn: &mut Turn<'_>) {
-        for at in std::mem::take(&mut self.again) {
+    /// What the last park left unread.
+    fn go_on(&mut self, turn: &mut Turn<'_>) {
+        let left = self.again.len();
+        for index in 0..left {
+            let at = self.again[index];
             if let Some(file) = self.files.get_mut(at) {
                 file.queued = false;
                 self.read(turn, at);
             }
         }
+        // What has still more was added behind.
+        self.again.drain(..left);
+    }
+
+    /// What no edge reports: a buffer that came back, room in a backlog.
+    fn try_again(&mut self, turn: &mut Turn<'_>) {
         if !self.starving.is_empty() {
             self.feed(turn);
         }
@@ -283,7 +294,9 @@ impl EpollDriver {
             return;
         }
         let file = &self.files[at];
-        let (reads, writes) = (!file.readers.is_empty(), !file.writers.is_empty());
+        // One that is queued to go on has had its turn in this park.
+        let reads = !file.readers.is_empty() && !file.queued;
+        let writes = !file.writers.is_empty();
         let polls = !file.polls.is_empty();
         if reads && mask & READ_EDGE != 0 {
             self.read(turn, at);
@@ -353,9 +366,10 @@ impl Driver for EpollDriver {
             ends: false,
         };
         self.turn = self.turn.wrapping_add(1);
+        self.go_on(&mut turn);
         self.flush(&mut turn);
         let result = loop {
-            self.resume(&mut turn);
+            self.try_again(&mut turn);
             let mut woken = self.waker.take();
             let wait = self.wait_for(&turn, woken, until);
             self.counters.enters += 1;
@@ -392,7 +406,10 @@ impl Driver for EpollDriver {
 
     #[inline]
     fn wants_poll(&self) -> bool {
-        !self.queue.is_empty() || !self.again.is_empty() || self.waker.is_raised()
+        !self.queue.is_empty()
+            || !self.again.is_empty()
+            || !self.starving.is_empty()
+            || self.waker.is_raised()
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {

@@ -9,9 +9,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use ringloop::driver::epoll::{EpollDriver, EpollOptions};
+use ringloop::driver::uring::{UringDriver, UringOptions};
 use ringloop::driver::{
-    Chunk, Complete, Completions, Dispatch, Driver, Event, Fd, Gather, Key, Op, OpTable, Park,
-    Target, drain,
+    Chunk, Complete, Completions, Dispatch, Driver, DriverKind, Event, Fd, Gather, Key, Op,
+    OpTable, Park, Target, drain,
 };
 
 /// Nanoseconds that closing may take.
@@ -40,6 +42,24 @@ pub struct Rig {
 }
 
 impl Rig {
+    /// A driver of this kind with default options.
+    ///
+    /// # Panics
+    /// When the kernel refuses it, and for [`DriverKind::Auto`].
+    pub fn open(kind: DriverKind) -> Self {
+        match kind {
+            DriverKind::Uring => {
+                let driver = UringDriver::new(UringOptions::default());
+                Self::new(Box::new(driver.expect("io_uring is there")))
+            }
+            DriverKind::Epoll => {
+                let driver = EpollDriver::new(EpollOptions::default());
+                Self::new(Box::new(driver.expect("epoll is always there")))
+            }
+            DriverKind::Auto => panic!("a test runs on a driver that it names"),
+        }
+    }
+
     /// Takes the driver over.
     pub fn new(driver: Box<dyn Driver>) -> Self {
         Self {
@@ -116,6 +136,40 @@ impl Rig {
         }
     }
 
+    /// Parks without sleeping until a park brings nothing: what had to happen at once has happened.
+    pub fn settle(&mut self) {
+        while self.poll() > 0 {}
+    }
+
+    /// The result of an operation that completes once, parked for as long as it takes.
+    ///
+    /// # Panics
+    /// When more completions follow.
+    #[track_caller]
+    pub fn result(&mut self, key: Key) -> i32 {
+        let event = self.wait(key);
+        assert!(!event.more, "more than one completion: {}", event.result);
+        event.result
+    }
+
+    /// The bytes of the multishot receive `key` until there are `len`, parked for as long as it
+    /// takes. The leases are dropped at once.
+    ///
+    /// # Panics
+    /// When the receive ends before, or brings more.
+    #[track_caller]
+    pub fn receive(&mut self, key: Key, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let event = self.wait(key);
+            let lease = event.lease;
+            let lease = lease.unwrap_or_else(|| panic!("ended with {}", event.result));
+            bytes.extend_from_slice(&lease);
+        }
+        assert_eq!(bytes.len(), len, "more came");
+        bytes
+    }
+
     /// Submits and waits for the first event.
     pub fn run(&mut self, op: Op) -> Event {
         let key = self.submit(op);
@@ -166,6 +220,11 @@ pub fn gather<C: Into<Chunk>>(chunks: impl IntoIterator<Item = C>) -> Box<Gather
         gather.push(chunk.into());
     }
     gather
+}
+
+/// Bytes in which a missing, doubled or swapped one shows.
+pub fn pattern(len: usize) -> Vec<u8> {
+    crate::Rng::with_seed(len as u64).bytes(len)
 }
 
 /// A send of one vector.

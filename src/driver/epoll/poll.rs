@@ -67,27 +67,24 @@ impl EpollDriver {
 
     /// Tells the polls of a descriptor what happened.
     pub(super) fn polled(&mut self, turn: &mut Turn<'_>, at: FileRef, mask: u32) {
-        let mut done = Vec::new();
-        for poll in self.files[at].polls.iter() {
+        self.files[at].polls.retain(|poll| {
             let Some(Op::Poll { events, .. } | Op::PollMulti { events, .. }) =
                 turn.table.op_mut(poll.key)
             else {
-                continue;
+                return false;
             };
             let told = mask & (*events | ALWAYS);
             if told == 0 {
-                continue;
+                return true;
             }
-            if poll.wants == Wants::PollMulti {
-                turn.complete(Completion::more(poll.key, told as i32));
+            let multi = poll.wants == Wants::PollMulti;
+            turn.complete(if multi {
+                Completion::more(poll.key, told as i32)
             } else {
-                turn.finish(poll.key, told as i32);
-                done.push(poll.key);
-            }
-        }
-        for key in done {
-            self.files[at].polls.remove(key);
-        }
+                Completion::last(poll.key, told as i32)
+            });
+            multi
+        });
     }
 
     /// Looks again at a poll that is about to be cancelled in the flush that started it.

@@ -101,24 +101,19 @@ impl EpollDriver {
         };
         let at = self.files.slot(fd);
         let file = &mut self.files[at];
-        match wants {
-            Wants::Accept | Wants::AcceptMulti => {
-                if !file.nonblocking {
-                    socket::set_nonblocking(fd, true)?;
-                    file.nonblocking = true;
-                    // The first accept is tried at once: it tells whether this is a listener.
-                    file.readable = true;
-                }
+        if file.kind == Kind::Unknown {
+            file.kind = classify(fd)?;
+        }
+        if matches!(wants, Wants::Accept | Wants::AcceptMulti) {
+            if !file.nonblocking {
+                socket::set_nonblocking(fd, true)?;
+                file.nonblocking = true;
+                // The first accept is tried at once: it tells whether this is a listener.
+                file.readable = true;
             }
-            _ => {
-                if file.kind == Kind::Unknown {
-                    file.kind = classify(fd)?;
-                }
-                if matches!(op, Op::Recv { buf, .. } if buf.is_empty()) {
-                    // Nothing to wait for.
-                    file.readable = true;
-                }
-            }
+        } else if matches!(op, Op::Recv { buf, .. } if buf.is_empty()) {
+            // Nothing to wait for.
+            file.readable = true;
         }
         self.files.watch(&self.epoll, at, READ)?;
         Ok(at)

@@ -78,6 +78,17 @@ impl Waiters {
             .chain(self.more.iter().flat_map(|more| more.waiters.iter()))
     }
 
+    /// Takes those away that `keep` refuses; asked in order.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Waiter) -> bool) {
+        let first_stays = self.first.as_ref().is_none_or(&mut keep);
+        if let Some(more) = &mut self.more {
+            more.waiters.retain(keep);
+        }
+        if !first_stays {
+            self.pop();
+        }
+    }
+
     /// Takes `key` away; whether it was there.
     pub(super) fn remove(&mut self, key: Key) -> bool {
         if self.first.is_some_and(|first| first.key == key) {
@@ -128,7 +139,16 @@ mod tests {
             waiters.pop();
         }
         assert!(waiters.is_empty());
-        waiters.push(waiter(9));
-        assert_eq!(waiters.front().map(|first| first.key.index), Some(9));
+        for index in 10..15 {
+            waiters.push(waiter(index));
+        }
+        let mut asked = Vec::new();
+        waiters.retain(|waiter| {
+            asked.push(waiter.key.index);
+            waiter.key.index % 2 == 1
+        });
+        assert_eq!(asked, [10, 11, 12, 13, 14]);
+        let left: Vec<u32> = waiters.iter().map(|waiter| waiter.key.index).collect();
+        assert_eq!(left, [11, 13]);
     }
 }

@@ -1,0 +1,123 @@
+//! File operations on threads: who owns the buffer when.
+//!
+//! Not on both drivers: it is about one.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Barrier};
+
+use ringloop::driver::epoll::EpollOptions;
+use ringloop::driver::{Buf, DriverKind, Fd, Op, drain};
+use ringloop::sys::threads::{KEEP_IDLE, Threads};
+use uring_tests::{TempDir, run_variant};
+
+use super::rig;
+
+fn open(dir: &TempDir, name: &str, flags: i32) -> Op {
+    use std::os::unix::ffi::OsStringExt;
+    Op::OpenAt {
+        path: CString::new(dir.join(name).into_os_string().into_vec()).unwrap(),
+        flags,
+        mode: 0o600,
+    }
+}
+
+fn write_at(fd: &Fd, bytes: &[u8], offset: u64) -> Op {
+    Op::WriteAt {
+        fd: fd.clone(),
+        buf: Buf::from(bytes.to_vec()),
+        offset,
+    }
+}
+
+fn read_at(fd: &Fd, len: usize, offset: u64) -> Op {
+    Op::ReadAt {
+        fd: fd.clone(),
+        buf: Buf::from(vec![0; len]),
+        offset,
+    }
+}
+
+tests! {
+    fn files_are_opened_written_synced_and_read(rig = EpollOptions::default()) {
+        let dir = TempDir::new();
+        let key = rig.submit(open(&dir, "file", libc::O_RDWR | libc::O_CREAT));
+        let file = Fd::new(rig.wait(key).fd.unwrap());
+        assert_eq!(rig.run(write_at(&file, b"0123456789", 5)).result, 10);
+        for data_only in [false, true] {
+            assert_eq!(rig.run(Op::Fsync { fd: file.clone(), data_only }).result, 0);
+        }
+        let key = rig.submit(read_at(&file, 100, 10));
+        let event = rig.wait(key);
+        assert_eq!(event.result, 5);
+        let Some(Op::ReadAt { buf, .. }) = event.op else { panic!("another operation") };
+        assert_eq!(buf.len(), 100);
+        assert_eq!(&buf[..5], b"56789");
+        assert_eq!(rig.run(read_at(&file, 1, 15)).result, 0);
+        assert_eq!(rig.run(read_at(&file, 1, u64::MAX)).result, -libc::EINVAL);
+        assert_eq!(rig.run(open(&dir, "missing", libc::O_RDONLY)).result, -libc::ENOENT);
+    }
+}
+
+#[test]
+fn a_queued_job_can_be_cancelled_and_a_running_one_completes() {
+    let name = "driver_epoll::files::a_queued_job_can_be_cancelled_and_a_running_one_completes";
+    run_variant(name, DriverKind::Epoll, |_| {
+        let threads = Threads::new("one", 1, KEEP_IDLE);
+        let mut rig = rig(EpollOptions {
+            threads: Some(threads.clone()),
+            ..EpollOptions::default()
+        });
+        let gate = Arc::new(Barrier::new(2));
+        let behind = gate.clone();
+        let job = move || {
+            behind.wait();
+        };
+        threads.submit(Box::new(job)).unwrap();
+        let dir = TempDir::new();
+        let file = std::fs::File::create_new(dir.join("file")).unwrap();
+        let file = Fd::new(OwnedFd::from(file));
+        let first = rig.submit(write_at(&file, b"first", 0));
+        let second = rig.submit(write_at(&file, b"second", 0));
+        rig.settle();
+        rig.cancel(first);
+        let event = rig.wait(first);
+        assert_eq!(event.result, -libc::ECANCELED);
+        // The buffer came back with it.
+        let Some(Op::WriteAt { buf, .. }) = event.op else {
+            panic!("another operation")
+        };
+        assert_eq!(&*buf, b"first");
+        gate.wait();
+        assert_eq!(rig.result(second), 6);
+        // Too late: the operation is gone.
+        rig.cancel(second);
+        rig.close();
+        // The pool was lent, not given.
+        threads.submit(Box::new(|| {})).unwrap();
+        assert_eq!(std::fs::read(dir.join("file")).unwrap(), b"second");
+    });
+}
+
+/// A job that does not end is named, and its buffer is the job's own.
+#[test]
+fn closing_does_not_wait_for_ever_for_a_thread() {
+    let name = "driver_epoll::files::closing_does_not_wait_for_ever_for_a_thread";
+    run_variant(name, DriverKind::Epoll, |_| {
+        use std::os::unix::ffi::OsStrExt;
+        let mut rig = rig(EpollOptions::default());
+        let dir = TempDir::new();
+        let path = dir.join("fifo");
+        let c_path = CString::new(path.as_os_str().as_bytes()).unwrap();
+        // SAFETY: the path ends with NUL and is only read.
+        assert_eq!(unsafe { libc::mkfifo(c_path.as_ptr(), 0o600) }, 0);
+        // Opening a pipe for reading waits for a writer.
+        rig.submit(open(&dir, "fifo", libc::O_RDONLY));
+        rig.settle();
+        let lost = drain(&mut *rig.driver, &mut rig.table, 100_000_000);
+        assert_eq!(lost, ["openat"]);
+        // Lets the thread go; what it opened is closed.
+        drop(std::fs::File::options().write(true).open(path).unwrap());
+        rig.close();
+    });
+}
