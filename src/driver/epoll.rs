@@ -45,11 +45,11 @@ mod write;
 
 use super::{
     Completion, Completions, Counters, Driver, DriverKind, Key, Op, OpTable, Park, Pool, Unpark,
-    clock, count_closed,
+    count_closed,
 };
 use crate::sys::epoll::{Epoll, Events, Wait};
 use crate::sys::threads::Threads;
-use crate::sys::{socket, to_result};
+use crate::sys::{clock, socket, to_result};
 use file::{FileRef, Files, READ, WRITE};
 use jobs::Jobs;
 use nix::errno::Errno;

@@ -3,6 +3,7 @@
 //! **Guarantees.** Every function is safe: buffers are slices, results are `io::Result`, new
 //! descriptors are owned. None knows of operations, loops or tasks; anybody above may call them.
 
+pub mod clock;
 pub mod epoll;
 pub mod file;
 pub mod socket;
