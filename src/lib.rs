@@ -5,3 +5,4 @@ pub mod protocol;
 pub mod ready;
 pub mod ring;
 pub mod sys;
+pub mod task;

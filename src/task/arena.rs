@@ -1,0 +1,332 @@
+//! Arenas of size classes: slots of a header and room for a body, which never move.
+//!
+//! **Guarantees.** A slot keeps its address and its index for the life of the arena. A freed slot
+//! is the next one its class hands out, so a warm allocation touches memory that is in the cache
+//! and takes nothing from the heap. Chunks start as zeroed memory and a slot's header is written
+//! when the slot is used for the first time, so big classes cost no memory before that.
+//!
+//! ```text
+//!   index ─▶ chunk (index / 64) ─▶ base + (index % 64) · stride ─▶ ┌────────┬───────────────┐
+//!                                                                  │ header │ body          │
+//!                                                                  └────────┴───────────────┘
+//! ```
+//!
+//! A body that is larger than [`MAX_INLINE`] or wants a larger alignment than [`ALIGN`] stands in
+//! an allocation of its own; its slot comes from the smallest class.
+//!
+//! **Who may touch it.** The arena belongs to one thread. Other threads may reach headers through
+//! [`Chunks`] and touch nothing but the atomics at their beginning.
+
+use super::id::TASK_MASK;
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::{Cell, UnsafeCell};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Slots in a chunk.
+pub(super) const CHUNK: u32 = 64;
+/// Alignment of every slot and of the body in it.
+pub(super) const ALIGN: usize = 16;
+/// The largest body that stands in its slot.
+pub(super) const MAX_INLINE: usize = 4096;
+/// No slot.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Steps of 32 bytes up to 512, then four steps to each doubling.
+const CLASSES: usize = 28;
+
+const fn class_of(size: usize) -> usize {
+    match size {
+        0..=512 => size.saturating_sub(1) / 32,
+        513..=1024 => 16 + (size - 513) / 128,
+        1025..=2048 => 20 + (size - 1025) / 256,
+        _ => 24 + (size - 2049) / 512,
+    }
+}
+
+const fn class_size(class: usize) -> usize {
+    match class {
+        0..=15 => (class + 1) * 32,
+        16..=19 => 512 + (class - 15) * 128,
+        20..=23 => 1024 + (class - 19) * 256,
+        _ => 2048 + (class - 23) * 512,
+    }
+}
+
+const fn is_inline(body: Layout) -> bool {
+    body.size() <= MAX_INLINE && body.align() <= ALIGN
+}
+
+/// What a header keeps for its arena.
+pub(super) struct Place {
+    /// The slot's own index.
+    pub(super) index: u32,
+    next_free: Cell<u32>,
+    /// Where the body stands.
+    pub(super) body: Cell<*mut u8>,
+}
+
+/// A header of slots.
+///
+/// # Safety
+/// `place` always returns the same field. What comes before it in memory is valid as zeroes and
+/// [`Slot::init`] does not write there, because other threads may read it.
+pub(super) unsafe trait Slot: Sized {
+    /// Writes the header of a slot used for the first time.
+    ///
+    /// # Safety
+    /// `this` points to zeroed memory of a slot that the caller has for itself.
+    unsafe fn init(this: *mut Self, place: Place);
+
+    /// The arena's own field.
+    fn place(&self) -> &Place;
+}
+
+#[derive(Clone, Copy)]
+struct Chunk {
+    base: NonNull<u8>,
+    stride: u16,
+    class: u8,
+    /// Slots whose header is written.
+    used: u8,
+}
+
+impl Chunk {
+    fn layout(self) -> Layout {
+        Layout::from_size_align(self.stride as usize * CHUNK as usize, ALIGN)
+            .expect("a chunk is small")
+    }
+
+    fn slot(self, index: u32) -> NonNull<u8> {
+        let offset = self.stride as usize * (index % CHUNK) as usize;
+        // SAFETY: the chunk has CHUNK slots of `stride` bytes.
+        unsafe { self.base.add(offset) }
+    }
+}
+
+/// The memory of an arena. Frees it when the arena and all readers are gone.
+pub(super) struct Chunks {
+    list: Mutex<Vec<Chunk>>,
+}
+
+// SAFETY: the chunks are plain memory; what is read through them from other threads are atomics
+// (see `Chunks::with_slots`), and freeing them is legal on any thread.
+unsafe impl Send for Chunks {}
+// SAFETY: as above; the list itself is behind a mutex.
+unsafe impl Sync for Chunks {}
+
+impl Chunks {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            list: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Calls `f` with index and address of every slot. The memory stays while `self` lives.
+    pub(super) fn for_each(&self, mut f: impl FnMut(u32, NonNull<u8>)) {
+        let chunks = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        for (number, chunk) in chunks.iter().enumerate() {
+            for i in 0..CHUNK {
+                f(number as u32 * CHUNK + i, chunk.slot(i));
+            }
+        }
+    }
+
+    /// The address of a slot. The memory stays while `self` lives.
+    pub(super) fn slot(&self, index: u32) -> Option<NonNull<u8>> {
+        let chunks = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let chunk = chunks.get((index / CHUNK) as usize)?;
+        Some(chunk.slot(index))
+    }
+}
+
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        let chunks = self.list.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for chunk in chunks.drain(..) {
+            // SAFETY: allocated with this layout in `Arena::grow`; headers own nothing once their
+            // slots are free, and arenas free their slots before they go.
+            unsafe { dealloc(chunk.base.as_ptr(), chunk.layout()) };
+        }
+    }
+}
+
+/// An arena; see the module.
+pub(super) struct Arena<H: Slot> {
+    /// The owner's copy of the list, read without a lock.
+    chunks: UnsafeCell<Vec<Chunk>>,
+    memory: Arc<Chunks>,
+    free: [Cell<u32>; CLASSES],
+    /// The chunk of each class that has unused slots.
+    fresh: [Cell<u32>; CLASSES],
+    header: PhantomData<H>,
+}
+
+impl<H: Slot> Arena<H> {
+    const BODY: usize = size_of::<H>().next_multiple_of(ALIGN);
+
+    pub(super) fn new(memory: Arc<Chunks>) -> Self {
+        const { assert!(align_of::<H>() <= ALIGN && Self::BODY + MAX_INLINE <= u16::MAX as usize) };
+        Self {
+            chunks: UnsafeCell::new(Vec::new()),
+            memory,
+            free: [const { Cell::new(NONE) }; CLASSES],
+            fresh: [const { Cell::new(NONE) }; CLASSES],
+            header: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn chunk(&self, index: u32) -> Option<Chunk> {
+        // SAFETY: one thread, and no code but this file's runs while the vector is borrowed here,
+        // in `set_chunk` and in `grow`.
+        let chunks = unsafe { &*self.chunks.get() };
+        chunks.get((index / CHUNK) as usize).copied()
+    }
+
+    /// The header of a slot that was used at least once.
+    #[inline]
+    pub(super) fn get(&self, index: u32) -> Option<&H> {
+        let chunk = self.chunk(index)?;
+        // SAFETY: the slot's header is written, and its memory stays as long as the arena. Headers
+        // are only ever borrowed shared.
+        (index % CHUNK < u32::from(chunk.used))
+            .then(|| unsafe { chunk.slot(index).cast().as_ref() })
+    }
+
+    /// How many slots were ever used, rounded up; every index is below.
+    pub(super) fn end(&self) -> u32 {
+        // SAFETY: as in `chunk`.
+        let chunks = unsafe { &*self.chunks.get() };
+        chunks.len() as u32 * CHUNK
+    }
+
+    /// Takes a slot with room for `body`.
+    ///
+    /// # Panics
+    /// When 2^24 slots are taken.
+    #[inline]
+    pub(super) fn alloc(&self, body: Layout) -> &H {
+        if !is_inline(body) {
+            return self.alloc_large(body);
+        }
+        let class = class_of(body.size());
+        let slot = self.free[class].get();
+        match self.get(slot) {
+            Some(header) => {
+                self.free[class].set(header.place().next_free.get());
+                header
+            }
+            None => self.alloc_fresh(class),
+        }
+    }
+
+    #[cold]
+    fn alloc_large(&self, body: Layout) -> &H {
+        let header = self.alloc(Layout::new::<()>());
+        // SAFETY: a body that is not inline has a size above 0, or a large alignment of a type of
+        // size 0, for which one byte is asked.
+        let memory = unsafe { alloc(at_least_one_byte(body)) };
+        if memory.is_null() {
+            handle_alloc_error(body);
+        }
+        header.place().body.set(memory);
+        header
+    }
+
+    #[cold]
+    fn alloc_fresh(&self, class: usize) -> &H {
+        let mut number = self.fresh[class].get();
+        if number == NONE {
+            number = self.grow(class);
+            self.fresh[class].set(number);
+        }
+        // SAFETY: as in `chunk`; the borrow ends before anything else is called.
+        let chunk = unsafe {
+            let chunk = &mut (&mut *self.chunks.get())[number as usize];
+            chunk.used += 1;
+            *chunk
+        };
+        let index = number * CHUNK + u32::from(chunk.used) - 1;
+        if u32::from(chunk.used) == CHUNK {
+            self.fresh[class].set(NONE);
+        }
+        let slot = chunk.slot(index);
+        // SAFETY: the body's room begins BODY bytes into the slot.
+        let body = unsafe { slot.add(Self::BODY) };
+        let place = Place {
+            index,
+            next_free: Cell::new(NONE),
+            body: Cell::new(body.as_ptr()),
+        };
+        // SAFETY: the slot was never used, so it is zeroed and this thread has it for itself, but
+        // for the atomics that `init` does not write. Then the header is valid as `get` has it.
+        unsafe {
+            H::init(slot.cast().as_ptr(), place);
+            slot.cast().as_ref()
+        }
+    }
+
+    fn grow(&self, class: usize) -> u32 {
+        let number = self.end() / CHUNK;
+        assert!(
+            (number + 1) * CHUNK - 1 <= TASK_MASK,
+            "more than 2^24 slots of one arena are in use"
+        );
+        let stride = Self::BODY + class_size(class);
+        let mut chunk = Chunk {
+            base: NonNull::dangling(),
+            stride: stride as u16,
+            class: class as u8,
+            used: 0,
+        };
+        // SAFETY: the layout's size is above 0.
+        let memory = unsafe { alloc_zeroed(chunk.layout()) };
+        chunk.base = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(chunk.layout()));
+        let mut list = self
+            .memory
+            .list
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        list.push(chunk);
+        // SAFETY: as in `chunk`.
+        unsafe { &mut *self.chunks.get() }.push(chunk);
+        number
+    }
+
+    /// Gives a slot back. `body` is the layout it was taken with; the body is gone already.
+    #[inline]
+    pub(super) fn free(&self, header: &H, body: Layout) {
+        let place = header.place();
+        let Some(chunk) = self.chunk(place.index) else {
+            return;
+        };
+        if !is_inline(body) {
+            // SAFETY: `alloc_large` allocated it with this layout; the slot's own room comes back.
+            unsafe {
+                dealloc(place.body.get(), at_least_one_byte(body));
+                place
+                    .body
+                    .set(chunk.slot(place.index).add(Self::BODY).as_ptr());
+            }
+        }
+        let head = &self.free[usize::from(chunk.class)];
+        place.next_free.set(head.get());
+        head.set(place.index);
+    }
+}
+
+fn at_least_one_byte(layout: Layout) -> Layout {
+    Layout::from_size_align(layout.size().max(1), layout.align()).unwrap_or(layout)
+}
+
+const _: () = {
+    let mut size = 1;
+    while size <= MAX_INLINE {
+        let class = class_of(size);
+        assert!(class < CLASSES && size <= class_size(class));
+        assert!(class == 0 || size > class_size(class - 1));
+        size += 1;
+    }
+};

@@ -1,0 +1,279 @@
+//! The arena of callbacks: closures that run once, for `call_soon` and timers.
+//!
+//! **Guarantees.** Inserting a closure takes nothing from the heap when warm. A cancelled closure
+//! is dropped at once, wherever its key is queued. A key that ran or was cancelled is stale and
+//! does nothing.
+//!
+//! ```text
+//!   insert ──▶ waiting ──run──▶ running ──▶ (slot free)
+//!                 └────cancel / clear──────────▲
+//! ```
+//!
+//! The generation goes up when a closure leaves `waiting`, before any of its code runs, so a
+//! closure may cancel, insert and run others, itself included.
+//!
+//! A context (D11) will stand in front of the closure, as one word of the header.
+
+use super::arena::{Arena, Chunks, Place, Slot};
+use std::alloc::Layout;
+use std::any::Any;
+use std::cell::Cell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Names a callback: slot and generation, as a [`ReadyEntry`](crate::ready::ReadyEntry) carries them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallKey {
+    /// Slot.
+    pub index: u32,
+    /// Generation of the slot; a key of another generation is stale.
+    pub generation: u32,
+}
+
+/// How a closure is driven; made by [`CallOnce`] only.
+pub struct CallVTable {
+    layout: Layout,
+    /// Moves the closure out of the place and calls it.
+    call: unsafe fn(*mut u8),
+    /// Drops the closure in its place.
+    drop: unsafe fn(*mut u8),
+}
+
+/// Something that writes itself into a slot of [`Callbacks`]; see [`CallOnce`].
+///
+/// # Safety
+/// `write` writes a value of the layout of `vtable`, and one that the functions of `vtable` are for.
+pub unsafe trait CallBody {
+    /// How the closure is driven. Always the same table.
+    fn vtable(&self) -> &'static CallVTable;
+
+    /// Moves the closure to `place`.
+    ///
+    /// # Safety
+    /// `place` is valid for writes of the layout of `vtable`.
+    ///
+    /// # Panics
+    /// When the closure was moved out already.
+    unsafe fn write(&mut self, place: *mut u8);
+}
+
+/// The body of a callback made of a closure.
+#[derive(Debug)]
+pub struct CallOnce<F> {
+    f: Option<F>,
+}
+
+impl<F: FnOnce() + 'static> CallOnce<F> {
+    const VTABLE: CallVTable = CallVTable {
+        layout: Layout::new::<F>(),
+        call: call::<F>,
+        drop: drop_in_place::<F>,
+    };
+
+    /// Wraps the closure.
+    #[inline]
+    pub fn new(f: F) -> Self {
+        Self { f: Some(f) }
+    }
+}
+
+// SAFETY: writes an `F`, the type the table's functions are made for.
+unsafe impl<F: FnOnce() + 'static> CallBody for CallOnce<F> {
+    #[inline]
+    fn vtable(&self) -> &'static CallVTable {
+        &Self::VTABLE
+    }
+
+    #[inline]
+    unsafe fn write(&mut self, place: *mut u8) {
+        let f = self.f.take().expect("a callback is inserted once");
+        // SAFETY: the caller gives a place of this layout.
+        unsafe { place.cast::<F>().write(f) };
+    }
+}
+
+unsafe fn call<F: FnOnce()>(place: *mut u8) {
+    // SAFETY: the caller gives a place with an F and does not use it again.
+    let f = unsafe { place.cast::<F>().read() };
+    f();
+}
+
+unsafe fn drop_in_place<F>(place: *mut u8) {
+    // SAFETY: the caller gives a place with an F and does not use it again.
+    unsafe { place.cast::<F>().drop_in_place() };
+}
+
+#[repr(C)]
+struct Header {
+    vtable: Cell<Option<&'static CallVTable>>,
+    generation: Cell<u32>,
+    place: Place,
+}
+
+// SAFETY: `place` is a field; nothing here is read by other threads.
+unsafe impl Slot for Header {
+    unsafe fn init(this: *mut Self, place: Place) {
+        let header = Self {
+            vtable: Cell::new(None),
+            generation: Cell::new(0),
+            place,
+        };
+        // SAFETY: the caller has the slot for itself.
+        unsafe { this.write(header) };
+    }
+
+    fn place(&self) -> &Place {
+        &self.place
+    }
+}
+
+/// The arena; see the module.
+pub struct Callbacks {
+    arena: Arena<Header>,
+    len: Cell<usize>,
+}
+
+/// Gives the slot back, also when the closure or its drop panics.
+struct Free<'a> {
+    callbacks: &'a Callbacks,
+    header: &'a Header,
+    layout: Layout,
+}
+
+impl Drop for Free<'_> {
+    fn drop(&mut self) {
+        self.callbacks.arena.free(self.header, self.layout);
+    }
+}
+
+impl Default for Callbacks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Callbacks {
+    /// An empty arena.
+    pub fn new() -> Self {
+        Self {
+            arena: Arena::new(Chunks::new()),
+            len: Cell::new(0),
+        }
+    }
+
+    /// Takes a closure over until it is run, cancelled or cleared.
+    ///
+    /// # Panics
+    /// When 2^24 callbacks wait.
+    #[inline]
+    pub fn insert<B: CallBody + ?Sized>(&self, body: &mut B) -> CallKey {
+        let vtable = body.vtable();
+        let header = self.arena.alloc(vtable.layout);
+        // SAFETY: the arena gave a place of this layout.
+        unsafe { body.write(header.place.body.get()) };
+        header.vtable.set(Some(vtable));
+        self.len.set(self.len.get() + 1);
+        CallKey {
+            index: header.place.index,
+            generation: header.generation.get(),
+        }
+    }
+
+    /// The closure leaves `waiting`: its key is stale from now on.
+    #[inline]
+    fn take(&self, key: CallKey) -> Option<(Free<'_>, &'static CallVTable)> {
+        let header = self.arena.get(key.index)?;
+        if header.generation.get() != key.generation {
+            return None;
+        }
+        let vtable = header.vtable.take()?;
+        header.generation.set(key.generation.wrapping_add(1));
+        self.len.set(self.len.get() - 1);
+        let free = Free {
+            callbacks: self,
+            header,
+            layout: vtable.layout,
+        };
+        Some((free, vtable))
+    }
+
+    /// Whether the callback still waits.
+    #[inline]
+    pub fn is_waiting(&self, key: CallKey) -> bool {
+        self.arena.get(key.index).is_some_and(|header| {
+            header.generation.get() == key.generation && header.vtable.get().is_some()
+        })
+    }
+
+    /// Drops the closure at once. False when it ran, runs, or was cancelled before.
+    /// asyncio: `Handle.cancel()`.
+    ///
+    /// # Panics
+    /// When the closure's captured values panic while they are dropped.
+    pub fn cancel(&self, key: CallKey) -> bool {
+        let Some((free, vtable)) = self.take(key) else {
+            return false;
+        };
+        // SAFETY: `insert` wrote the closure of this table; `take` gives it out once.
+        unsafe { (vtable.drop)(free.header.place.body.get()) };
+        true
+    }
+
+    /// Runs the closure. `Ok(false)` when the key is stale.
+    ///
+    /// # Errors
+    /// The payload of the closure's panic; whether it leaves the loop says
+    /// [`is_loop_exit`](super::is_loop_exit).
+    #[inline]
+    pub fn run(&self, key: CallKey) -> Result<bool, Box<dyn Any + Send>> {
+        let Some((free, vtable)) = self.take(key) else {
+            return Ok(false);
+        };
+        let place = free.header.place.body.get();
+        // SAFETY: `insert` wrote the closure of this table; `take` gives it out once.
+        catch_unwind(AssertUnwindSafe(|| unsafe { (vtable.call)(place) }))?;
+        Ok(true)
+    }
+
+    /// Drops every closure that waits, panics included: those are returned.
+    pub fn clear(&self) -> Vec<Box<dyn Any + Send>> {
+        let mut panics = Vec::new();
+        while self.len.get() > 0 {
+            for index in 0..self.arena.end() {
+                let Some(header) = self.arena.get(index) else {
+                    continue;
+                };
+                let key = CallKey {
+                    index,
+                    generation: header.generation.get(),
+                };
+                panics.extend(catch_unwind(AssertUnwindSafe(|| self.cancel(key))).err());
+            }
+        }
+        panics
+    }
+
+    /// How many closures wait.
+    pub fn len(&self) -> usize {
+        self.len.get()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Debug for Callbacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callbacks")
+            .field("len", &self.len())
+            .finish()
+    }
+}
+
+impl Drop for Callbacks {
+    fn drop(&mut self) {
+        drop(self.clear());
+    }
+}

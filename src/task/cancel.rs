@@ -1,0 +1,401 @@
+//! How a request finds the awaits it is delivered to.
+//!
+//! **The rules** (of a request to a task; a scope's is the same within its own subtree):
+//!
+//! | the task | the request |
+//! |---|---|
+//! | did not start | is kept; the first step drops the body without polling it |
+//! | runs | is kept; the first await that would suspend takes it |
+//! | waits at ringloop awaits | marks all its nodes and wakes them; a join of a pending task forwards it to that task instead |
+//! | was woken and has no node | is kept |
+//! | waits at foreign awaits only | the next step drops the body |
+//! | ended | is refused |
+//!
+//! A step that ends pending with a request still kept has met no ringloop await that suspends:
+//! nodes of other branches are marked, and without any the body is dropped. A marked node that
+//! goes away unread gives the request back: it is kept again. What is undelivered when the body
+//! returns makes the task cancelled.
+//!
+//! Wakers run code of others, so they are collected and fired at the end.
+
+use super::arena::NONE;
+use super::cancelled::Cancelled;
+use super::nodes::UNMARKED;
+use super::requests::Requests;
+use super::slot::{
+    BARE, CANCELLING, DONE, DROP_BODY, Header, ROOT, RUNNING, SCHEDULED, STARTED, VISITED,
+};
+use super::tasks::Tasks;
+use super::wait::WaitsFor;
+use std::sync::Arc;
+use std::task::Waker;
+
+/// What a request set off.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// Tasks that are joined by what was cancelled.
+    joined: Vec<(u32, u32)>,
+    wakers: Vec<Waker>,
+}
+
+impl Tasks {
+    /// The requests of a task (`ROOT`) or of one of its scopes.
+    pub(super) fn requests<R>(
+        &self,
+        slot: &Header,
+        scope: u32,
+        f: impl FnOnce(&mut Requests) -> R,
+    ) -> R {
+        if scope == ROOT {
+            f(&mut slot.cold_or_new().requests.borrow_mut())
+        } else {
+            self.scopes.requests(scope, f)
+        }
+    }
+
+    /// Keeps a request, or keeps it no more; the header counts those that are kept.
+    pub(super) fn keep(&self, slot: &Header, scope: u32, kept: bool) {
+        let was = self.requests(slot, scope, |requests| {
+            std::mem::replace(&mut requests.kept, kept)
+        });
+        match (was, kept) {
+            (false, true) => slot.kept().set(slot.kept().get() + 1),
+            (true, false) => slot.kept().set(slot.kept().get() - 1),
+            _ => {}
+        }
+    }
+
+    /// Cancels a task and, where it waits for other tasks, those. False: it has ended.
+    pub(super) fn cancel(&self, slot: &Header, message: Option<Arc<str>>) -> bool {
+        if slot.has(DONE) {
+            return false;
+        }
+        let mut effects = Effects::default();
+        let mut visited = Vec::new();
+        effects.joined.push((slot.index(), slot.generation()));
+        while let Some((index, generation)) = effects.joined.pop() {
+            if let Some(slot) = self.pending(index, generation)
+                && !slot.has(VISITED)
+            {
+                slot.set(VISITED);
+                visited.push(slot);
+                slot.set(CANCELLING);
+                self.requests(slot, ROOT, |requests| requests.count += 1);
+                self.request(slot, ROOT, message.clone(), &mut effects);
+            }
+        }
+        for slot in visited {
+            slot.clear(VISITED);
+        }
+        self.fire(effects);
+        true
+    }
+
+    /// Cancels one scope of a task.
+    pub(super) fn cancel_scope(&self, slot: &Header, scope: u32, message: Option<Arc<str>>) {
+        let mut effects = Effects::default();
+        self.request(slot, scope, message.clone(), &mut effects);
+        for (index, generation) in std::mem::take(&mut effects.joined) {
+            if let Some(joined) = self.pending(index, generation) {
+                self.cancel(joined, message.clone());
+            }
+        }
+        self.fire(effects);
+    }
+
+    fn fire(&self, effects: Effects) {
+        for waker in effects.wakers {
+            waker.wake();
+        }
+    }
+
+    fn request(&self, slot: &Header, scope: u32, message: Option<Arc<str>>, effects: &mut Effects) {
+        self.requests(slot, scope, |requests| requests.ask(slot.id(), message));
+        let active = if scope == ROOT {
+            slot.has(RUNNING) || !slot.has(STARTED)
+        } else {
+            slot.has(RUNNING) && self.scopes.is_active(scope)
+        };
+        if active {
+            self.keep(slot, scope, true);
+        } else if !self.mark_nodes(slot, scope, effects) {
+            self.keep(slot, scope, true);
+            if scope != ROOT {
+                let woken = slot.has(SCHEDULED | RUNNING);
+                effects
+                    .wakers
+                    .extend(self.scopes.request_drop(scope, woken));
+            } else if !slot.has(SCHEDULED) {
+                slot.set(DROP_BODY);
+                self.schedule(slot.index(), slot.generation());
+            }
+        }
+    }
+
+    /// Marks the nodes within a scope. False: there is none.
+    fn mark_nodes(&self, slot: &Header, scope: u32, effects: &mut Effects) -> bool {
+        let mut found = Vec::new();
+        self.nodes.for_each(slot, |index, node| {
+            if scope == ROOT || self.scopes.is_within(node.scope, scope) {
+                found.push(index);
+            }
+        });
+        for &index in found.iter().rev() {
+            self.mark_node(slot, scope, index, effects);
+        }
+        !found.is_empty()
+    }
+
+    fn mark_node(&self, slot: &Header, scope: u32, index: u32, effects: &mut Effects) {
+        let (mark, forwarded, join) = self
+            .nodes
+            .update(index, |node| (node.mark, node.forwarded, node.join));
+        let marked = mark != UNMARKED && !forwarded;
+        let outer = !marked || self.scopes.is_within(mark, scope);
+        if let Some((awaited, generation)) = join
+            && !marked
+            && self.pending(awaited, generation).is_some()
+        {
+            effects.joined.push((awaited, generation));
+            self.nodes.update(index, |node| {
+                node.forwarded = true;
+                if mark == UNMARKED || self.scopes.is_within(mark, scope) {
+                    node.mark = scope;
+                }
+            });
+            self.requests(slot, scope, |requests| requests.delivered = true);
+            return;
+        }
+        if !outer || (marked && mark == scope) {
+            return;
+        }
+        if marked && scope != ROOT {
+            // The outer scope's request stands for the inner one's.
+            self.requests(slot, mark, |requests| {
+                requests.marked -= 1;
+                requests.delivered = true;
+            });
+        }
+        self.requests(slot, scope, |requests| requests.marked += 1);
+        // The waker is used up: whoever polls the leaf after this gives the node a new one.
+        let waker = self.nodes.update(index, |node| {
+            node.forwarded = false;
+            node.under = if marked && scope == ROOT {
+                mark
+            } else {
+                UNMARKED
+            };
+            node.mark = scope;
+            node.waker.take()
+        });
+        match waker {
+            Some(waker) => effects.wakers.push(waker),
+            None => self.schedule(slot.index(), slot.generation()),
+        }
+    }
+
+    /// A marked node reads its mark. `None`: the request went to the awaited task instead.
+    pub(super) fn deliver(&self, index: u32) -> Option<Cancelled> {
+        let (task, mark, under) = self.nodes.update(index, |node| {
+            if node.forwarded {
+                return (NONE, UNMARKED, UNMARKED);
+            }
+            let marks = (node.task, node.mark, node.under);
+            node.mark = UNMARKED;
+            node.under = UNMARKED;
+            marks
+        });
+        let slot = self.arena.get(task)?;
+        if under != UNMARKED {
+            self.requests(slot, under, |requests| {
+                requests.marked -= 1;
+                requests.delivered = true;
+            });
+        }
+        Some(self.requests(slot, mark, |requests| {
+            requests.marked -= 1;
+            requests.delivered = true;
+            requests.value()
+        }))
+    }
+
+    /// The first await that would suspend takes the outermost request kept for it; inner ones are
+    /// done with that. Returns whose it was.
+    #[cold]
+    pub(super) fn take_kept(&self, slot: &Header) -> Option<u32> {
+        let mut found = None;
+        let mut scope = slot.scope().get();
+        while scope != BARE {
+            if self.is_kept(slot, scope) {
+                self.keep(slot, scope, false);
+                self.requests(slot, scope, |requests| {
+                    requests.delivered = true;
+                    requests.drop_body = false;
+                });
+                found = Some(scope);
+            }
+            if scope == ROOT {
+                break;
+            }
+            scope = self.scopes.parent(scope);
+        }
+        found
+    }
+
+    fn is_kept(&self, slot: &Header, scope: u32) -> bool {
+        if scope == ROOT {
+            slot.cold().is_some_and(|cold| cold.requests.borrow().kept)
+        } else {
+            self.scopes.is_kept(scope)
+        }
+    }
+
+    /// A poll of a scope's body, or of a task's, ends and a request is still kept: other branches
+    /// get it, or the body is dropped.
+    #[cold]
+    pub(super) fn settle(&self, slot: &Header, scope: u32) {
+        if !self.is_kept(slot, scope) {
+            return;
+        }
+        let mut effects = Effects::default();
+        if self.mark_nodes(slot, scope, &mut effects) {
+            self.keep(slot, scope, false);
+            for (index, generation) in std::mem::take(&mut effects.joined) {
+                if let Some(joined) = self.pending(index, generation) {
+                    let message = self.requests(slot, scope, |requests| requests.message());
+                    self.cancel(joined, message);
+                }
+            }
+            self.fire(effects);
+        } else if scope == ROOT {
+            slot.set(DROP_BODY);
+            self.schedule(slot.index(), slot.generation());
+        } else {
+            self.requests(slot, scope, |requests| requests.drop_body = true);
+        }
+    }
+
+    pub(super) fn cancelling(&self, slot: &Header) -> u32 {
+        slot.cold().map_or(0, |cold| cold.requests.borrow().count)
+    }
+
+    /// One request less; at 0 what is undelivered is withdrawn.
+    pub(super) fn uncancel(&self, slot: &Header) -> u32 {
+        let Some(cold) = slot.cold() else { return 0 };
+        let count = {
+            let mut requests = cold.requests.borrow_mut();
+            requests.count = requests.count.saturating_sub(1);
+            requests.count
+        };
+        if count == 0 && !slot.has(DONE) {
+            slot.clear(CANCELLING | DROP_BODY);
+            self.keep(slot, ROOT, false);
+            self.unmark(slot, ROOT);
+        }
+        count
+    }
+
+    /// Takes a scope's marks from the nodes. An inner scope's that was hidden below comes back.
+    pub(super) fn unmark(&self, slot: &Header, scope: u32) {
+        let mut removed = 0;
+        self.nodes.for_each(slot, |_, node| {
+            if node.mark == scope && !node.forwarded {
+                node.mark = std::mem::replace(&mut node.under, UNMARKED);
+                removed += 1;
+            } else if node.under == scope {
+                node.under = UNMARKED;
+                removed += 1;
+            } else if node.mark == scope {
+                node.mark = ROOT;
+            }
+        });
+        self.requests(slot, scope, |requests| requests.marked -= removed);
+    }
+
+    /// Whether a body that just returned makes its task cancelled.
+    #[cold]
+    pub(super) fn ends_cancelled(&self, slot: &Header) -> bool {
+        slot.cold().is_some_and(|cold| {
+            let requests = cold.requests.borrow();
+            requests.is_undelivered() || requests.is_carried()
+        })
+    }
+
+    /// Adds a node for a wait of the running task.
+    #[inline]
+    pub(super) fn add_node(
+        &self,
+        slot: &Header,
+        waker: Option<Waker>,
+        what: WaitsFor,
+        join: Option<(u32, u32)>,
+    ) -> u32 {
+        self.scopes.count_node(slot.scope().get(), 1);
+        self.nodes.register(slot, waker, what, join)
+    }
+
+    /// The wait goes; a mark it did not read is given back.
+    #[inline]
+    pub(super) fn remove_node(&self, index: u32) {
+        let (task, scope, mark, under, forwarded) = self.nodes.update(index, |node| {
+            (node.task, node.scope, node.mark, node.under, node.forwarded)
+        });
+        drop(self.nodes.remove(index, |task| self.arena.get(task)));
+        if task != NONE {
+            self.scopes.count_node(scope, -1);
+            if mark != UNMARKED && !forwarded {
+                self.lost_mark(task, mark, under);
+            }
+        }
+    }
+
+    #[cold]
+    fn lost_mark(&self, task: u32, mark: u32, under: u32) {
+        let Some(slot) = self.arena.get(task) else {
+            return;
+        };
+        for scope in [mark, under] {
+            if scope == UNMARKED {
+                continue;
+            }
+            let lost = self.requests(slot, scope, |requests| {
+                requests.marked -= 1;
+                requests.marked == 0 && !requests.delivered
+            });
+            if lost {
+                self.keep(slot, scope, true);
+            }
+        }
+    }
+
+    /// A wait is polled again by the same task: the waker may be another. `None` is the task's own.
+    #[inline]
+    pub(super) fn refresh(&self, index: u32, waker: Option<&Waker>) {
+        let same = self.nodes.update(index, |node| match (&node.waker, waker) {
+            (None, None) => true,
+            (Some(old), Some(new)) => old.will_wake(new),
+            _ => false,
+        });
+        if !same {
+            let new = waker.cloned();
+            let old = self
+                .nodes
+                .update(index, |node| std::mem::replace(&mut node.waker, new));
+            drop(old);
+        }
+    }
+
+    /// The header of a task that is still pending.
+    pub(super) fn pending(&self, index: u32, generation: u32) -> Option<&Header> {
+        let slot = self.arena.get(index)?;
+        (slot.generation() == generation && slot.is_live()).then_some(slot)
+    }
+
+    /// What the task waits for.
+    pub(super) fn waits_for(&self, slot: &Header) -> Vec<WaitsFor> {
+        let mut all = Vec::new();
+        self.nodes.for_each(slot, |_, node| all.push(node.what));
+        all.reverse();
+        all
+    }
+}

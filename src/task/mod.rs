@@ -1,0 +1,95 @@
+//! Tasks: arenas, wakers, wait nodes, cancel scopes, the current task. No I/O, no clock.
+//!
+//! One [`Tasks`] per loop. It shares the loop's ready queue: a woken task is an entry there, and
+//! the loop calls [`Tasks::step`] for it.
+//!
+//! ```text
+//!   create_task ─▶ arena slot ─▶ ready queue ─▶ step ─▶ body polled ─▶ leaf future ─▶ Wait (node)
+//!                                    ▲                                     │ its waker
+//!                                    ├──────────── local wake ◀────────────┤
+//!        other threads ─▶ inbox ─────┘ (drained by the loop)  ◀────────────┘
+//! ```
+//!
+//! # What it promises
+//!
+//! * **Memory.** A warm spawn takes nothing from the heap: the future is written into a slot of its
+//!   size class, its output replaces it there, and the slot is used again. Slots never move.
+//! * **Wakers** are packed words. They may be used on any thread and outlive everything. A step is
+//!   queued once, however often a task is woken.
+//! * **Panics** end their task alone. They are given to whoever awaits the task, else reported.
+//! * **Cancellation** is a value that awaits return (D4). `cancel.rs` has the rules; a request is
+//!   delivered once to each wait, kept when there is none yet, and never lost.
+//! * **Closing** drops every body with its task current and needs no thread-local.
+//!
+//! # The life of a task
+//!
+//! ```text
+//!            create_task          step
+//!   (free) ─────────────▶ queued ──────▶ running ──pending──▶ suspended
+//!      ▲                     ▲              │                    │
+//!      │                     └────── wake ──┼────────────────────┘
+//!      │                                    ▼
+//!      └──── result taken, or handle ──── done: finished | cancelled | panicked
+//!            dropped
+//! ```
+//!
+//! # Who may touch what
+//!
+//! * `arena.rs` hands out memory, `slot.rs` is the header in it, `body.rs` what stands behind.
+//! * Only `step.rs` polls or drops a body, under the `RUNNING` flag.
+//! * `nodes.rs`, `scope.rs`, `requests.rs`, `cancel.rs`: cancellation; nobody else marks.
+//! * `inbox.rs` and `table.rs` are all that other threads write; `shared.rs` all that they read.
+//! * `running.rs` holds the one thread-local.
+//!
+//! # Ground for what comes later
+//!
+//! * Context variables (D11): one word in the private part of the header, swapped in and out by
+//!   `step` next to the current task; one word in the header of a callback.
+//! * Eager start: in `spawn`, after the body is written and before the push to the ready queue; the
+//!   swap of the current task it needs is what `swap_current_task` does.
+
+mod arena;
+mod bare;
+mod body;
+mod callbacks;
+mod cancel;
+mod cancelled;
+mod handle;
+mod id;
+mod inbox;
+mod join;
+mod loop_exit;
+mod nodes;
+mod registry;
+mod report;
+mod requests;
+mod running;
+mod scope;
+mod shared;
+mod slot;
+mod step;
+mod table;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod wait;
+mod waker;
+
+pub use bare::{Bare, bare};
+pub use body::{FutureBody, TaskBody, TaskVTable};
+pub use callbacks::{CallBody, CallKey, CallOnce, CallVTable, Callbacks};
+pub use cancelled::Cancelled;
+pub use handle::{LocalTask, RawTask, Task, current};
+pub use id::{LoopId, TaskId};
+pub use join::JoinError;
+pub use loop_exit::{LoopExit, exit_loop, is_loop_exit};
+pub use registry::{
+    ForeignTask, RegistryError, TaskRef, TaskState, all_tasks, current_task, enter_task,
+    leave_task, register_task, swap_current_task, unregister_task,
+};
+pub use report::{Report, panic_message};
+pub use running::{AlreadyRunning, Entered, running_loop_id};
+pub use scope::{Canceller, Scope, ScopeGuard};
+pub use table::{Closed, MAX_LOOPS, Remote, RemoteCall};
+pub use tasks::{TaskOptions, Tasks};
+pub use wait::{Wait, WaitsFor};

@@ -1,0 +1,241 @@
+//! The header of a task's slot.
+//!
+//! **Guarantees.** What other threads read ([`Public`]) stands first and is atomic; the owner
+//! writes it with plain stores. Everything else belongs to the loop's thread.
+//!
+//! A context (D11) will be one more word here, next to `cold`: `None` for tasks that inherit
+//! nothing, so that a program without context variables pays one store per spawn.
+
+use super::arena::{NONE, Place, Slot};
+use super::body::TaskVTable;
+use super::id::{TASK_MASK, TaskId};
+use super::requests::Requests;
+use std::any::Any;
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::ptr::addr_of_mut;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::Waker;
+
+/// The first step was made.
+pub(super) const STARTED: u32 = 1;
+/// An entry for the next step waits in the ready queue.
+pub(super) const SCHEDULED: u32 = 1 << 1;
+/// The step is going on.
+pub(super) const RUNNING: u32 = 1 << 2;
+/// The task ended.
+pub(super) const DONE: u32 = 1 << 3;
+/// A join handle exists.
+pub(super) const HANDLE: u32 = 1 << 4;
+/// It ended cancelled.
+pub(super) const CANCELLED: u32 = 1 << 5;
+/// It ended by a panic whose payload nobody has taken.
+pub(super) const PANICKED: u32 = 1 << 6;
+/// The result was taken by the handle.
+pub(super) const TAKEN: u32 = 1 << 7;
+/// The next step drops the body: `abort`.
+pub(super) const ABORT: u32 = 1 << 8;
+/// The next step drops the body: a request found it waiting at foreign awaits only.
+pub(super) const DROP_BODY: u32 = 1 << 9;
+/// Its name stands in the loop's table of names.
+pub(super) const NAMED: u32 = 1 << 10;
+/// Requests stand above 0; for listings.
+pub(super) const CANCELLING: u32 = 1 << 11;
+/// Its end while pending is not reported.
+pub(super) const QUIET: u32 = 1 << 12;
+/// A request is being forwarded along joins and came by here.
+pub(super) const VISITED: u32 = 1 << 13;
+
+/// The scope that is the task itself.
+pub(super) const ROOT: u32 = NONE;
+/// The scope in which no wait registers (`.bare()`).
+pub(super) const BARE: u32 = NONE - 1;
+
+/// What any thread may read.
+#[repr(C)]
+pub(super) struct Public {
+    /// The task's id while it is pending, else 0.
+    pub(super) live: AtomicU64,
+    pub(super) flags: AtomicU32,
+}
+
+/// What few tasks have.
+#[derive(Default)]
+pub(super) struct Cold {
+    pub(super) requests: RefCell<Requests>,
+    pub(super) payload: Cell<Option<Box<dyn Any + Send>>>,
+}
+
+/// The part of the loop's thread.
+struct Private {
+    generation: Cell<u32>,
+    /// First wait node.
+    nodes: Cell<u32>,
+    /// Current cancel scope.
+    scope: Cell<u32>,
+    /// How many scopes of the task, itself included, keep a request.
+    kept: Cell<u32>,
+    id: Cell<u64>,
+    vtable: Cell<Option<&'static TaskVTable>>,
+    joiner: Cell<Option<Waker>>,
+    cold: UnsafeCell<Option<Box<Cold>>>,
+    place: Place,
+}
+
+/// The header; see the module.
+#[repr(C)]
+pub(super) struct Header {
+    pub(super) public: Public,
+    private: Private,
+}
+
+const _: () = assert!(size_of::<Header>() <= 96);
+
+// SAFETY: `place` is a field. `public` comes first, is valid as zeroes and not written by `init`.
+unsafe impl Slot for Header {
+    unsafe fn init(this: *mut Self, place: Place) {
+        let private = Private {
+            generation: Cell::new(0),
+            nodes: Cell::new(NONE),
+            scope: Cell::new(ROOT),
+            kept: Cell::new(0),
+            id: Cell::new(0),
+            vtable: Cell::new(None),
+            joiner: Cell::new(None),
+            cold: UnsafeCell::new(None),
+            place,
+        };
+        // SAFETY: the caller has the slot for itself.
+        unsafe { addr_of_mut!((*this).private).write(private) };
+    }
+
+    fn place(&self) -> &Place {
+        &self.private.place
+    }
+}
+
+impl Header {
+    #[inline]
+    pub(super) fn index(&self) -> u32 {
+        self.private.place.index
+    }
+
+    #[inline]
+    pub(super) fn generation(&self) -> u32 {
+        self.private.generation.get()
+    }
+
+    #[inline]
+    pub(super) fn id(&self) -> Option<TaskId> {
+        TaskId::from_bits(self.private.id.get())
+    }
+
+    /// Whether the task is pending.
+    #[inline]
+    pub(super) fn is_live(&self) -> bool {
+        self.public.live.load(Ordering::Relaxed) != 0
+    }
+
+    #[inline]
+    pub(super) fn flags(&self) -> u32 {
+        self.public.flags.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn has(&self, flags: u32) -> bool {
+        self.flags() & flags != 0
+    }
+
+    /// Only the loop's thread writes, so a load and a store do.
+    #[inline]
+    pub(super) fn set(&self, flags: u32) {
+        self.public
+            .flags
+            .store(self.flags() | flags, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn clear(&self, flags: u32) {
+        self.public
+            .flags
+            .store(self.flags() & !flags, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn body(&self) -> *mut u8 {
+        self.private.place.body.get()
+    }
+
+    #[inline]
+    pub(super) fn vtable(&self) -> Option<&'static TaskVTable> {
+        self.private.vtable.get()
+    }
+
+    #[inline]
+    pub(super) fn nodes(&self) -> &Cell<u32> {
+        &self.private.nodes
+    }
+
+    #[inline]
+    pub(super) fn scope(&self) -> &Cell<u32> {
+        &self.private.scope
+    }
+
+    #[inline]
+    pub(super) fn kept(&self) -> &Cell<u32> {
+        &self.private.kept
+    }
+
+    #[inline]
+    pub(super) fn joiner(&self) -> &Cell<Option<Waker>> {
+        &self.private.joiner
+    }
+
+    /// A new task takes the slot.
+    #[inline]
+    pub(super) fn begin(&self, id: u64, vtable: &'static TaskVTable, flags: u32) {
+        let private = &self.private;
+        private.id.set(id);
+        private.vtable.set(Some(vtable));
+        self.public.flags.store(flags, Ordering::Relaxed);
+        self.public.live.store(id, Ordering::Release);
+    }
+
+    /// The task is pending no more.
+    #[inline]
+    pub(super) fn end(&self, flags: u32) {
+        self.public.live.store(0, Ordering::Release);
+        self.set(DONE | flags);
+    }
+
+    /// Nobody needs the task any more; the slot may be freed after this.
+    #[inline]
+    pub(super) fn vacate(&self) {
+        let private = &self.private;
+        private
+            .generation
+            .set(private.generation.get().wrapping_add(1) & TASK_MASK);
+        private.scope.set(ROOT);
+        private.kept.set(0);
+        self.public.flags.store(0, Ordering::Relaxed);
+        // SAFETY: one thread, and `cold` and `cold_or_new` lend only to callers that hold the task
+        // pending or its handle; neither is the case any more.
+        let cold = unsafe { (*private.cold.get()).take() };
+        drop(cold);
+    }
+
+    #[inline]
+    pub(super) fn cold(&self) -> Option<&Cold> {
+        // SAFETY: one thread; the box is only replaced by `cold_or_new` while there is none, and
+        // only taken by `vacate`.
+        unsafe { (*self.private.cold.get()).as_deref() }
+    }
+
+    pub(super) fn cold_or_new(&self) -> &Cold {
+        if self.cold().is_none() {
+            let cold = Box::<Cold>::default();
+            // SAFETY: as in `cold`; there is none, so none is borrowed.
+            unsafe { *self.private.cold.get() = Some(cold) };
+        }
+        self.cold().expect("just made")
+    }
+}

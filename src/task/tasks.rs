@@ -1,0 +1,356 @@
+//! `Tasks`: all tasks of one loop.
+//!
+//! **Guarantees.** Belongs to one thread at a time (it is `!Send`); what other threads may touch is
+//! in [`Shared`] and in the loop's entry of the static table. Task bodies may hold the `Rc` of
+//! their own `Tasks`, which is a cycle that [`Tasks::close`] ends: the owner must close.
+
+use super::arena::{Arena, Chunks, NONE};
+use super::body::{FutureBody, TaskBody};
+use super::handle::{RawTask, Task};
+use super::id::{LoopId, pack, reserve_task_ids};
+use super::nodes::Nodes;
+use super::report::{Report, panic_message};
+use super::running::{AlreadyRunning, Entered};
+use super::scope::Scopes;
+use super::shared::Shared;
+use super::slot::{BARE, DONE, HANDLE, Header, NAMED, QUIET, SCHEDULED};
+use super::table::{self, Entry, Remote, RemoteCall, Sent};
+use crate::driver::Unpark;
+use crate::ready::{ReadyEntry, ReadyQueue};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Task ids are taken from the process's counter in blocks of this many.
+const ID_BLOCK: u64 = 64;
+
+/// How a task is made.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TaskOptions {
+    /// Its name; `None` is "Task-N", N being its id.
+    pub name: Option<Arc<str>>,
+    /// Its end while pending, when the loop closes, is not reported.
+    pub quiet: bool,
+}
+
+impl TaskOptions {
+    /// Options with a name.
+    pub fn named(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: Some(name.into()),
+            quiet: false,
+        }
+    }
+
+    /// The same options, with or without a report of a task destroyed while pending.
+    pub fn quiet(mut self, quiet: bool) -> Self {
+        self.quiet = quiet;
+        self
+    }
+}
+
+/// Who hears of panics and destroyed tasks.
+type Reporter = Rc<dyn Fn(Report)>;
+
+/// All tasks of one loop; see the module.
+pub struct Tasks {
+    pub(super) ready: Rc<ReadyQueue>,
+    pub(super) arena: Arena<Header>,
+    pub(super) nodes: Nodes,
+    pub(super) scopes: Scopes,
+    pub(super) shared: Arc<Shared>,
+    entry: &'static Entry,
+    id: LoopId,
+    pub(super) live: Cell<usize>,
+    pub(super) closed: Cell<bool>,
+    next_id: Cell<u64>,
+    last_id: Cell<u64>,
+    reporter: RefCell<Option<Reporter>>,
+    sent: RefCell<Vec<Sent>>,
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks")
+            .field("loop", &self.id)
+            .field("len", &self.len())
+            .field("closed", &self.closed.get())
+            .finish()
+    }
+}
+
+impl Tasks {
+    /// The tasks of a new loop, which pushes steps to `ready` and is woken through `unpark`.
+    ///
+    /// # Panics
+    /// When [`MAX_LOOPS`](super::MAX_LOOPS) loops exist.
+    pub fn new(ready: Rc<ReadyQueue>, unpark: Arc<dyn Unpark>) -> Rc<Self> {
+        let chunks = Chunks::new();
+        let (id, entry, shared) = table::claim(unpark, |id| Shared::new(id, chunks.clone()));
+        Rc::new(Self {
+            ready,
+            arena: Arena::new(chunks),
+            nodes: Nodes::default(),
+            scopes: Scopes::default(),
+            shared,
+            entry,
+            id,
+            live: Cell::new(0),
+            closed: Cell::new(false),
+            next_id: Cell::new(0),
+            last_id: Cell::new(0),
+            reporter: RefCell::new(None),
+            sent: RefCell::new(Vec::new()),
+        })
+    }
+
+    /// The loop.
+    #[inline]
+    pub fn loop_id(&self) -> LoopId {
+        self.id
+    }
+
+    #[inline]
+    pub(super) fn tag(&self) -> u16 {
+        self.id.tag()
+    }
+
+    /// The word of a task's waker.
+    #[inline]
+    pub(super) fn word(&self, slot: &Header) -> u64 {
+        pack(self.tag(), slot.index(), slot.generation())
+    }
+
+    /// How many tasks are pending.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.live.get()
+    }
+
+    /// Whether no task is pending.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes this the loop that runs on this thread, until the guard is dropped: its wakes become
+    /// local, and it is what [`running_loop_id`](super::running_loop_id) answers.
+    ///
+    /// # Errors
+    /// [`AlreadyRunning`] when a loop's guard is active on this thread.
+    pub fn enter(self: &Rc<Self>) -> Result<Entered, AlreadyRunning> {
+        Entered::new(self)
+    }
+
+    /// Starts a task whose body writes itself into its slot; its first step is queued.
+    /// After [`Tasks::close`] the body is dropped at once and the task is cancelled.
+    ///
+    /// Where eager start will stand: between the body's write and the push to the ready queue.
+    pub fn spawn(self: &Rc<Self>, body: &mut dyn TaskBody, options: TaskOptions) -> RawTask {
+        self.spawn_in(body, options)
+    }
+
+    /// Starts a task; its first step is queued. Dropping the handle detaches it.
+    /// asyncio: `loop.create_task`.
+    #[inline]
+    pub fn create_task<F>(self: &Rc<Self>, future: F, options: TaskOptions) -> Task<F::Output>
+    where
+        F: Future + 'static,
+    {
+        let raw = self.spawn_in(&mut FutureBody::new(future), options);
+        Task::trust(raw)
+    }
+
+    #[inline]
+    fn spawn_in<B: TaskBody + ?Sized>(
+        self: &Rc<Self>,
+        body: &mut B,
+        options: TaskOptions,
+    ) -> RawTask {
+        let vtable = body.vtable();
+        let slot = self.arena.alloc(vtable.layout);
+        // SAFETY: the arena gave a place of this layout.
+        unsafe { body.write(slot.body()) };
+        let id = self.next_task_id();
+        slot.begin(id, vtable, SCHEDULED | HANDLE);
+        self.live.set(self.live.get() + 1);
+        if options.name.is_some() || options.quiet || self.closed.get() {
+            self.spawn_special(slot, options);
+        }
+        self.ready
+            .push(ReadyEntry::task(slot.index(), slot.generation()));
+        RawTask::new(self.clone(), slot.index())
+    }
+
+    #[cold]
+    fn spawn_special(&self, slot: &Header, options: TaskOptions) {
+        if let Some(name) = options.name {
+            self.name(slot, name);
+        }
+        if options.quiet {
+            slot.set(QUIET);
+        }
+        if self.closed.get() {
+            self.destroy(slot);
+        }
+    }
+
+    #[inline]
+    fn next_task_id(&self) -> u64 {
+        let id = self.next_id.get();
+        if id == self.last_id.get() {
+            return self.reserve_ids();
+        }
+        self.next_id.set(id + 1);
+        id
+    }
+
+    #[cold]
+    fn reserve_ids(&self) -> u64 {
+        let first = reserve_task_ids(ID_BLOCK);
+        self.next_id.set(first + 1);
+        self.last_id.set(first + ID_BLOCK);
+        first
+    }
+
+    pub(super) fn name(&self, slot: &Header, name: Arc<str>) {
+        if let Some(id) = slot.id() {
+            slot.set(NAMED);
+            self.shared.set_name(id, name);
+        }
+    }
+
+    /// Queues the next step of a pending task, once.
+    #[inline]
+    pub(super) fn schedule(&self, index: u32, generation: u32) {
+        if let Some(slot) = self.arena.get(index)
+            && slot.generation() == generation
+            && slot.flags() & (SCHEDULED | DONE) == 0
+            && slot.is_live()
+        {
+            slot.set(SCHEDULED);
+            self.ready.push(ReadyEntry::task(index, generation));
+        }
+    }
+
+    /// The slot of the current task, if it is one of this arena.
+    #[inline]
+    pub(super) fn current_slot(&self) -> Option<&Header> {
+        let (index, generation) = self.shared.current_arena()?;
+        self.pending(index, generation)
+    }
+
+    /// The slot of the current task, if waits register with it now.
+    #[inline]
+    pub(super) fn waiting_slot(&self) -> Option<&Header> {
+        self.current_slot()
+            .filter(|slot| slot.scope().get() != BARE)
+    }
+
+    /// Who hears of panics and destroyed tasks; without one they are written to stderr.
+    pub fn set_reporter(&self, reporter: Rc<dyn Fn(Report)>) {
+        let old = self.reporter.replace(Some(reporter));
+        drop(old);
+    }
+
+    pub(super) fn report(&self, report: Report) {
+        let reporter = self.reporter.borrow().clone();
+        match reporter {
+            Some(reporter) => reporter(report),
+            None => eprintln!(
+                "ringloop: {} {:?} {}",
+                report.message,
+                report.task,
+                report.payload.as_deref().map_or("", panic_message)
+            ),
+        }
+    }
+
+    /// What sends to this loop from other threads.
+    pub fn remote(&self) -> Remote {
+        Remote { id: self.id }
+    }
+
+    /// Takes in everything that other threads sent, in order: wakes go to the ready queue, each
+    /// closure to `call`. One relaxed load when nothing came.
+    #[inline]
+    pub fn drain_remote(&self, call: impl FnMut(RemoteCall)) {
+        if self.entry.inbox.is_pending() {
+            self.drain_pending(call);
+        }
+    }
+
+    #[cold]
+    fn drain_pending(&self, mut call: impl FnMut(RemoteCall)) {
+        let mut sent = self.sent.take();
+        self.entry.inbox.take(&mut sent);
+        for sent in sent.drain(..) {
+            match sent {
+                Sent::Wake { index, generation } => self.schedule(index, generation),
+                Sent::Call(f) => call(f),
+            }
+        }
+        self.sent.replace(sent);
+    }
+
+    /// To be asked right before parking. True: park, any wake from now on ends it; and call
+    /// [`Tasks::finish_sleep`] after. False: something came, do not park.
+    pub fn prepare_sleep(&self) -> bool {
+        self.entry.inbox.prepare_sleep()
+    }
+
+    /// To be called after a park that [`Tasks::prepare_sleep`] allowed.
+    pub fn finish_sleep(&self) {
+        self.entry.inbox.finish_sleep();
+    }
+
+    /// Ends every task: each pending body is dropped with its task current, panics are caught and
+    /// reported, and its handle yields `Cancelled`. What other threads sent is dropped, and refused
+    /// from now on. Tasks started after this end at once. Needs no thread-local. Idempotent.
+    ///
+    /// A task destroyed while pending is reported, as asyncio does, unless it is quiet. A task that
+    /// is running (close was called from inside it) ends after its step.
+    pub fn close(self: &Rc<Self>) {
+        self.close_in();
+    }
+
+    fn close_in(&self) {
+        if self.closed.replace(true) {
+            return;
+        }
+        for sent in self.entry.inbox.close() {
+            self.guard_drop(|| drop(sent));
+        }
+        for index in 0..self.arena.end() {
+            if let Some(slot) = self.arena.get(index)
+                && slot.is_live()
+            {
+                self.destroy(slot);
+            }
+        }
+    }
+
+    /// Runs the drop of something of others; its panic is reported.
+    pub(super) fn guard_drop(&self, f: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+            self.report(Report {
+                message: Report::DROP_PANICKED,
+                task: None,
+                payload: Some(payload),
+            });
+        }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.close_in();
+        table::release(self.id);
+    }
+}
+
+const _: () = assert!(NONE == u32::MAX);

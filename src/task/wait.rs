@@ -1,0 +1,207 @@
+//! `Wait`: what every ringloop leaf future holds, and where cancellation reaches it.
+//!
+//! **Guarantees.** A wait has at most one node. A request is delivered to a node once, by
+//! [`Wait::check`]; a kept request is taken by the first [`Wait::suspend`]. Outside any task, and
+//! under `.bare()`, nothing registers and nothing can cancel.
+//!
+//! A leaf future is written like this:
+//!
+//! ```text
+//!   poll:  wait.check()?;                     // a delivered request wins over the result
+//!          if the result is there { wait.finish(); return Ready(Ok(result)) }
+//!          keep cx.waker() where the result will come;
+//!          wait.suspend(cx, what)?;           // a kept request is taken here
+//!          Pending
+//!   drop:  Wait's own drop unregisters
+//! ```
+
+use super::cancelled::Cancelled;
+use super::id::TaskId;
+use super::nodes::UNMARKED;
+use super::running;
+use super::slot::Header;
+use super::tasks::Tasks;
+use super::waker::is_waker_of;
+use std::fmt;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+/// What a wait waits for, for listings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// A time.
+    Sleep,
+    /// The end of a task.
+    Task(TaskId),
+    /// An operation of the kernel on a descriptor.
+    Io {
+        /// The operation.
+        name: &'static str,
+        /// The descriptor.
+        fd: i32,
+    },
+    /// Something else: a lock, a queue, an event.
+    Other(&'static str),
+}
+
+/// One pending await of one task; see the module. All methods work outside any task too.
+#[derive(Default)]
+pub struct Wait {
+    /// The node, while there is one.
+    node: Option<(Rc<Tasks>, u32)>,
+}
+
+impl fmt::Debug for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Wait").field(&self.what()).finish()
+    }
+}
+
+impl Wait {
+    /// A wait that waits for nothing yet.
+    pub const fn new() -> Self {
+        Self { node: None }
+    }
+
+    /// Whether it is registered, and for what.
+    pub fn what(&self) -> Option<WaitsFor> {
+        let (tasks, index) = self.node.as_ref()?;
+        Some(tasks.nodes.update(*index, |node| node.what))
+    }
+
+    /// The first thing in a leaf's `poll`.
+    ///
+    /// # Errors
+    /// [`Cancelled`] when a request was delivered to this wait, once; also when the result of what
+    /// it waited for is there meanwhile (the leaf keeps or adopts the result).
+    #[inline]
+    pub fn check(&mut self) -> Result<(), Cancelled> {
+        match &self.node {
+            Some((tasks, index)) if tasks.nodes.mark(*index) != UNMARKED => self.deliver(),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn deliver(&mut self) -> Result<(), Cancelled> {
+        let Some((tasks, index)) = &self.node else {
+            return Ok(());
+        };
+        let Some(cancelled) = tasks.deliver(*index) else {
+            return Ok(());
+        };
+        self.finish();
+        Err(cancelled)
+    }
+
+    /// The last thing before a leaf returns `Pending`: registers the wait with the running task,
+    /// its current scope and the waker of `cx`, or refreshes that.
+    ///
+    /// # Errors
+    /// [`Cancelled`] when a request was kept for the first await that would suspend: this one.
+    /// Nothing is registered then.
+    #[inline]
+    pub fn suspend(&mut self, cx: &mut Context<'_>, what: WaitsFor) -> Result<(), Cancelled> {
+        let Some(tasks) = running::owned() else {
+            self.finish();
+            return Ok(());
+        };
+        let Some(slot) = tasks.waiting_slot() else {
+            self.finish();
+            return Ok(());
+        };
+        if slot.kept().get() != 0
+            && let Some(scope) = tasks.take_kept(slot)
+        {
+            let cancelled = tasks.requests(slot, scope, |requests| requests.value());
+            self.finish();
+            return Err(cancelled);
+        }
+        self.register(&tasks, slot, cx.waker(), what, None);
+        Ok(())
+    }
+
+    /// As `suspend`, for the end of a task of the loop `of`: a kept request goes to that task.
+    pub(super) fn suspend_join(
+        &mut self,
+        cx: &mut Context<'_>,
+        of: &Rc<Tasks>,
+        awaited: &Header,
+    ) -> Result<(), Cancelled> {
+        let what = awaited.id().map_or(WaitsFor::Other("task"), WaitsFor::Task);
+        let Some(tasks) = running::owned().filter(|tasks| Rc::ptr_eq(tasks, of)) else {
+            return self.suspend(cx, what);
+        };
+        let Some(slot) = tasks.waiting_slot() else {
+            self.finish();
+            return Ok(());
+        };
+        let join = Some((awaited.index(), awaited.generation()));
+        let index = self.register(&tasks, slot, cx.waker(), what, join);
+        if slot.kept().get() != 0
+            && let Some(scope) = tasks.take_kept(slot)
+        {
+            tasks.nodes.update(index, |node| {
+                node.forwarded = true;
+                node.mark = scope;
+            });
+            let message = tasks.requests(slot, scope, |requests| requests.message());
+            tasks.cancel(awaited, message);
+        }
+        Ok(())
+    }
+
+    /// Makes or refreshes the node.
+    #[inline]
+    fn register(
+        &mut self,
+        tasks: &Rc<Tasks>,
+        slot: &Header,
+        waker: &Waker,
+        what: WaitsFor,
+        join: Option<(u32, u32)>,
+    ) -> u32 {
+        let own = is_waker_of(waker, tasks.word(slot));
+        if let Some((of, index)) = &self.node {
+            let index = *index;
+            let same = Rc::ptr_eq(of, tasks)
+                && of.nodes.update(index, |node| {
+                    node.what = what;
+                    node.join = join;
+                    node.task == slot.index() && node.scope == slot.scope().get()
+                });
+            if same {
+                tasks.refresh(index, (!own).then_some(waker));
+                return index;
+            }
+        }
+        let waker = (!own).then(|| waker.clone());
+        self.finish();
+        let index = tasks.add_node(slot, waker, what, join);
+        self.node = Some((tasks.clone(), index));
+        index
+    }
+
+    /// For a join: whose request went to the awaited task, if one did.
+    pub(super) fn forwarded(&self) -> Option<u32> {
+        let (tasks, index) = self.node.as_ref()?;
+        tasks
+            .nodes
+            .update(*index, |node| node.forwarded.then_some(node.mark))
+    }
+
+    /// The result is taken: the node goes. Dropping the wait does the same.
+    #[inline]
+    pub fn finish(&mut self) {
+        if let Some((tasks, index)) = self.node.take() {
+            tasks.remove_node(index);
+        }
+    }
+}
+
+impl Drop for Wait {
+    #[inline]
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
