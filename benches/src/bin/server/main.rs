@@ -1,0 +1,51 @@
+//! The servers that are measured: `server NAME echo|http FD`, where FD is the descriptor of the
+//! shared page of counters. Prints its port, then serves 127.0.0.1 until it is killed.
+//! `server list` prints the names.
+
+mod alloc;
+mod epoll;
+mod ring;
+
+use ringloop_benches::{net, page::Page};
+use std::net::TcpListener;
+use std::{error::Error, io};
+
+/// What a server does with what it receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Sends it back.
+    Echo,
+    /// Answers each HTTP request.
+    Http,
+}
+
+/// Bytes that every server receives at once at most.
+pub const BUFFER_SIZE: usize = 16 * 1024;
+
+type Serve = fn(TcpListener, Mode) -> io::Result<()>;
+
+const SERVERS: &[(&str, Serve)] = &[("ring", ring::serve), ("epoll", epoll::serve)];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, name, mode, fd] = arguments.as_slice() else {
+        for (name, _) in SERVERS {
+            println!("{name}");
+        }
+        return Ok(());
+    };
+    let mode = match mode.as_str() {
+        "echo" => Mode::Echo,
+        "http" => Mode::Http,
+        _ => return Err("the mode is echo or http".into()),
+    };
+    let (_, serve) = SERVERS
+        .iter()
+        .find(|(known, _)| known == name)
+        .ok_or("no server of that name")?;
+    alloc::report_to(Page::attach(fd.parse()?)?);
+    let listener = net::listen()?;
+    println!("{}", listener.local_addr()?.port());
+    serve(listener, mode)?;
+    Ok(())
+}
