@@ -179,6 +179,7 @@ pub struct OpTable {
     free: u32,
     in_flight: usize,
     stale: u64,
+    adopted: u64,
 }
 
 const NO_ENTRY: u32 = u32::MAX;
@@ -190,6 +191,7 @@ impl Default for OpTable {
             free: NO_ENTRY,
             in_flight: 0,
             stale: 0,
+            adopted: 0,
         }
     }
 }
@@ -299,6 +301,7 @@ impl OpTable {
                 // Only callbacks can hear more than once.
                 Target::Waiter(_) | Target::Orphan => {
                     op.adopt(result, Parts::take(result, flags, pool));
+                    self.adopted += 1;
                     Dispatch::Nothing
                 }
             };
@@ -315,6 +318,7 @@ impl OpTable {
             return Dispatch::Wake(waker);
         }
         self.in_flight -= 1;
+        self.adopted += u64::from(result >= 0);
         let State::InFlight { op, .. } = self.free(key) else {
             unreachable!("matched above")
         };
@@ -469,6 +473,11 @@ impl OpTable {
     /// Completions for operations that were gone.
     pub fn stale(&self) -> u64 {
         self.stale
+    }
+
+    /// Results that came for nobody and went where the rule of their operation says.
+    pub fn adopted(&self) -> u64 {
+        self.adopted
     }
 
     /// The keys of all entries that are not vacant.

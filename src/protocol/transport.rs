@@ -3,6 +3,7 @@
 use super::callbacks::ProtocolKind;
 use super::flow::{InvalidLimits, WriteLimits};
 use crate::driver::Chunk;
+use crate::sys::names;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -27,6 +28,17 @@ impl Address {
         match self {
             Self::Inet(addr) => Some(*addr),
             _ => None,
+        }
+    }
+}
+
+impl From<names::Name> for Address {
+    fn from(name: names::Name) -> Self {
+        match name {
+            names::Name::Inet(addr) => Self::Inet(addr),
+            names::Name::Path(path) => Self::Unix(path),
+            names::Name::Abstract(name) => Self::UnixAbstract(name),
+            names::Name::Unnamed => Self::UnixUnnamed,
         }
     }
 }

@@ -6,6 +6,8 @@
 pub mod clock;
 pub mod epoll;
 pub mod file;
+pub mod getaddrinfo;
+pub mod names;
 pub mod socket;
 pub mod threads;
 

@@ -37,6 +37,23 @@ pub struct CallVTable {
     call: unsafe fn(*mut u8),
     /// Drops the closure in its place.
     drop: unsafe fn(*mut u8),
+    name: fn() -> &'static str,
+}
+
+impl CallVTable {
+    /// The closure's name, as the compiler writes it: the path of the function it stands in.
+    pub fn name(&self) -> &'static str {
+        (self.name)()
+    }
+}
+
+/// A callback panicked.
+#[derive(Debug)]
+pub struct CallPanic {
+    /// Its name; see [`CallVTable::name`].
+    pub name: &'static str,
+    /// The payload of the panic.
+    pub payload: Box<dyn Any + Send>,
 }
 
 /// Something that writes itself into a slot of [`Callbacks`]; see [`CallOnce`].
@@ -68,6 +85,7 @@ impl<F: FnOnce() + 'static> CallOnce<F> {
         layout: Layout::new::<F>(),
         call: call::<F>,
         drop: drop_in_place::<F>,
+        name: std::any::type_name::<F>,
     };
 
     /// Wraps the closure.
@@ -222,17 +240,29 @@ impl Callbacks {
     /// Runs the closure. `Ok(false)` when the key is stale.
     ///
     /// # Errors
-    /// The payload of the closure's panic; whether it leaves the loop says
+    /// The closure's panic, with its name; whether it leaves the loop says
     /// [`is_loop_exit`](super::is_loop_exit).
     #[inline]
-    pub fn run(&self, key: CallKey) -> Result<bool, Box<dyn Any + Send>> {
+    pub fn run(&self, key: CallKey) -> Result<bool, CallPanic> {
         let Some((free, vtable)) = self.take(key) else {
             return Ok(false);
         };
         let place = free.header.place.body.get();
         // SAFETY: `insert` wrote the closure of this table; `take` gives it out once.
-        catch_unwind(AssertUnwindSafe(|| unsafe { (vtable.call)(place) }))?;
-        Ok(true)
+        match catch_unwind(AssertUnwindSafe(|| unsafe { (vtable.call)(place) })) {
+            Ok(()) => Ok(true),
+            Err(payload) => Err(CallPanic {
+                name: vtable.name(),
+                payload,
+            }),
+        }
+    }
+
+    /// The name of a closure that waits; see [`CallVTable::name`].
+    pub fn name(&self, key: CallKey) -> Option<&'static str> {
+        let header = self.arena.get(key.index)?;
+        let vtable = header.vtable.get()?;
+        (header.generation.get() == key.generation).then(|| vtable.name())
     }
 
     /// Drops every closure that waits, panics included: those are returned.

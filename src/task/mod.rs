@@ -77,7 +77,7 @@ mod waker;
 
 pub use bare::{Bare, bare};
 pub use body::{FutureBody, TaskBody, TaskVTable};
-pub use callbacks::{CallBody, CallKey, CallOnce, CallVTable, Callbacks};
+pub use callbacks::{CallBody, CallKey, CallOnce, CallPanic, CallVTable, Callbacks};
 pub use cancelled::Cancelled;
 pub use handle::{LocalTask, RawTask, Task, current};
 pub use id::{LoopId, TaskId};

@@ -268,6 +268,11 @@ impl Tasks {
         });
     }
 
+    /// The pending task that an entry of the ready queue names.
+    pub fn at(&self, index: u32, generation: u32) -> Option<TaskRef> {
+        self.task_ref(self.pending(index, generation)?)
+    }
+
     /// A reference to the task in a slot, pending or done.
     pub(super) fn task_ref(&self, slot: &Header) -> Option<TaskRef> {
         Some(TaskRef::arena(
