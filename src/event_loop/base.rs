@@ -1,0 +1,326 @@
+//! The base loop: every member of the interface, on a driver and a transport factory.
+//! asyncio: `BaseEventLoop`.
+//!
+//! ```text
+//!            run_forever              stop, end of iteration
+//!   Idle ───────────────────▶ Running ───────────────────────▶ Idle ──close──▶ Closed
+//! ```
+
+use super::abstract_event_loop::{AbstractEventLoop, Connection, LocalBoxFuture, ProtocolFactory};
+use super::core::Core;
+use super::error::LoopError;
+use super::exception::{ExceptionContext, ExceptionHandler};
+use super::factory::TransportFactory;
+use super::handle::{Handle, ThreadSafeHandle, TimerHandle};
+use super::loop_handle::LoopHandle;
+use super::options::{ConnectOptions, ServerOptions, UnixConnectOptions, UnixServerOptions};
+use super::resolver::{self, AddrInfo, Hints};
+use super::running::Running;
+use super::server::Server;
+use super::{connect, serve};
+use crate::driver::Driver;
+use crate::sys::threads::{self, Threads};
+use crate::task::{CallBody, RawTask, TaskBody, TaskOptions};
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+use std::thread::ThreadId;
+use std::time::Duration;
+
+/// How long closing a loop waits for operations the kernel does not give back; 2 s by default.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// See the module. Made by [`Builder`](crate::Builder), or by a loop that wraps it.
+pub struct BaseEventLoop {
+    core: Rc<Core>,
+    outer: Weak<dyn AbstractEventLoop>,
+    factory: Rc<dyn TransportFactory>,
+    thread: Cell<Option<ThreadId>>,
+    executor: Threads,
+    close_deadline: Cell<Duration>,
+}
+
+impl BaseEventLoop {
+    /// A loop on `driver`, whose transports `factory` makes. `outer` is the loop the program sees:
+    /// the loop that wraps this one, or this one itself (`Rc::new_cyclic`).
+    pub fn new(
+        driver: Box<dyn Driver>,
+        factory: Rc<dyn TransportFactory>,
+        outer: Weak<dyn AbstractEventLoop>,
+    ) -> Self {
+        let core = Core::new(driver);
+        core.debug
+            .set(std::env::var_os("RINGLOOP_DEBUG").is_some_and(|value| !value.is_empty()));
+        core.report_task_failures();
+        Self {
+            core,
+            outer,
+            factory,
+            thread: Cell::new(None),
+            executor: Threads::new("ringloop", threads::default_limit(), threads::KEEP_IDLE),
+            close_deadline: Cell::new(CLOSE_DEADLINE),
+        }
+    }
+
+    /// How long [`close`](AbstractEventLoop::close) waits for operations that the kernel does not
+    /// give back, before it leaks their memory; 2 s by default.
+    pub fn set_close_deadline(&self, deadline: Duration) {
+        self.close_deadline.set(deadline);
+    }
+
+    /// From how long on a callback is reported in debug mode; 100 ms by default. asyncio:
+    /// `slow_callback_duration`.
+    pub fn set_slow_callback_duration(&self, duration: Duration) {
+        self.core.slow_callback.set(duration_ns(duration));
+    }
+
+    /// In debug mode, refuses callers on a thread other than the one the loop runs on. (Safe Rust
+    /// can not call from another thread; loops handed through `unsafe` code can.)
+    fn check_thread(&self) -> Result<(), LoopError> {
+        match self.thread.get() {
+            Some(id) if self.core.debug.get() && id != std::thread::current().id() => {
+                Err(LoopError::WrongThread)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn context(&self) -> connect::Context {
+        connect::Context {
+            core: self.core.clone(),
+            factory: self.factory.clone(),
+            outer: self.outer.clone(),
+        }
+    }
+}
+
+/// Nanoseconds, saturating after 584 years.
+pub(super) fn duration_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl AbstractEventLoop for BaseEventLoop {
+    fn core(&self) -> Option<&Rc<Core>> {
+        Some(&self.core)
+    }
+
+    fn run_forever(&self) -> io::Result<()> {
+        self.core.check_closed()?;
+        if self.is_running() {
+            return Err(LoopError::AlreadyRunning.into());
+        }
+        let outer = self.outer.upgrade().ok_or(LoopError::Closed)?;
+        let _running = Running::publish(outer)?;
+        let _entered = self
+            .core
+            .tasks
+            .enter()
+            .map_err(|_| LoopError::AnotherRunning)?;
+        struct Stopped<'a>(&'a BaseEventLoop);
+        impl Drop for Stopped<'_> {
+            fn drop(&mut self) {
+                self.0.thread.set(None);
+                self.0.core.stopping.set(false);
+            }
+        }
+        self.thread.set(Some(std::thread::current().id()));
+        let _stopped = Stopped(self);
+        loop {
+            self.core.run_once()?;
+            let idle = self.core.stop_when_idle.get() && self.core.tasks.is_empty();
+            if self.core.stopping.get() || idle {
+                return Ok(());
+            }
+        }
+    }
+
+    fn stop(&self) {
+        self.core.stopping.set(true);
+    }
+
+    fn is_running(&self) -> bool {
+        self.thread.get().is_some()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    fn close(&self) -> Result<(), LoopError> {
+        if self.is_running() {
+            return Err(LoopError::StillRunning);
+        }
+        self.executor.shut_down(false);
+        self.core.close(duration_ns(self.close_deadline.get()));
+        Ok(())
+    }
+
+    fn call_soon_dyn(&self, callback: &mut dyn CallBody) -> Result<Handle, LoopError> {
+        self.core.check_closed()?;
+        self.check_thread()?;
+        let name = callback.vtable().name();
+        let key = self.core.schedule(callback);
+        Ok(Handle::new(
+            self.core.clone(),
+            key,
+            None,
+            name,
+            Location::caller(),
+        ))
+    }
+
+    fn call_at_dyn(
+        &self,
+        when: u64,
+        callback: &mut dyn CallBody,
+    ) -> Result<TimerHandle, LoopError> {
+        self.core.check_closed()?;
+        self.check_thread()?;
+        let name = callback.vtable().name();
+        let key = self.core.callbacks.insert(callback);
+        let timer = self.core.timers.borrow_mut().push(when, key);
+        let handle = Handle::new(
+            self.core.clone(),
+            key,
+            Some(timer),
+            name,
+            Location::caller(),
+        );
+        Ok(TimerHandle::new(handle, when))
+    }
+
+    fn call_soon_threadsafe(
+        &self,
+        callback: Box<dyn FnOnce() + Send>,
+    ) -> Result<ThreadSafeHandle, LoopError> {
+        self.core.check_closed()?;
+        let handle = ThreadSafeHandle::new(callback);
+        self.core.defer(Core::run_thread_safe(handle.clone()));
+        Ok(handle)
+    }
+
+    fn handle(&self) -> Result<LoopHandle, LoopError> {
+        Ok(LoopHandle::new(self.core.tasks.remote()))
+    }
+
+    fn time(&self) -> u64 {
+        self.core.now()
+    }
+
+    fn create_task_dyn(
+        &self,
+        body: &mut dyn TaskBody,
+        options: TaskOptions,
+    ) -> Result<RawTask, LoopError> {
+        self.core.check_closed()?;
+        self.check_thread()?;
+        Ok(self.core.tasks.spawn(body, options))
+    }
+
+    fn run_in_executor_dyn(&self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        self.core.check_closed()?;
+        self.executor.submit(job).map_err(|refused| refused.cause)
+    }
+
+    fn getaddrinfo(
+        &self,
+        host: Option<String>,
+        port: String,
+        hints: Hints,
+    ) -> LocalBoxFuture<io::Result<Vec<AddrInfo>>> {
+        let outer = self.outer.clone();
+        Box::pin(resolver::getaddrinfo(outer, host, port, hints))
+    }
+
+    fn getnameinfo(
+        &self,
+        address: SocketAddr,
+        flags: i32,
+    ) -> LocalBoxFuture<io::Result<(String, String)>> {
+        Box::pin(resolver::getnameinfo(self.outer.clone(), address, flags))
+    }
+
+    fn create_connection_dyn(
+        &self,
+        factory: ProtocolFactory,
+        options: ConnectOptions,
+    ) -> LocalBoxFuture<io::Result<Connection>> {
+        Box::pin(connect::create_connection(self.context(), factory, options))
+    }
+
+    fn create_unix_connection_dyn(
+        &self,
+        factory: ProtocolFactory,
+        options: UnixConnectOptions,
+    ) -> LocalBoxFuture<io::Result<Connection>> {
+        Box::pin(connect::create_unix_connection(
+            self.context(),
+            factory,
+            options,
+        ))
+    }
+
+    fn connect_accepted_socket_dyn(
+        &self,
+        factory: ProtocolFactory,
+        socket: OwnedFd,
+    ) -> LocalBoxFuture<io::Result<Connection>> {
+        Box::pin(connect::connect_accepted_socket(
+            self.context(),
+            factory,
+            socket,
+        ))
+    }
+
+    fn create_server_dyn(
+        &self,
+        factory: ProtocolFactory,
+        options: ServerOptions,
+    ) -> LocalBoxFuture<io::Result<Server>> {
+        Box::pin(serve::create_server(self.context(), factory, options))
+    }
+
+    fn create_unix_server_dyn(
+        &self,
+        factory: ProtocolFactory,
+        options: UnixServerOptions,
+    ) -> LocalBoxFuture<io::Result<Server>> {
+        Box::pin(serve::create_unix_server(self.context(), factory, options))
+    }
+
+    fn set_exception_handler(&self, handler: Option<ExceptionHandler>) {
+        self.core.reporter.set(handler);
+    }
+
+    fn get_exception_handler(&self) -> Option<ExceptionHandler> {
+        self.core.reporter.get()
+    }
+
+    fn call_exception_handler(&self, context: ExceptionContext) {
+        self.core.report(context);
+    }
+
+    fn get_debug(&self) -> bool {
+        self.core.debug.get()
+    }
+
+    fn set_debug(&self, debug: bool) {
+        self.core.debug.set(debug);
+    }
+}
+
+impl Drop for BaseEventLoop {
+    /// A loop that was not closed is closed now, and says so.
+    fn drop(&mut self) {
+        if !self.core.is_closed() {
+            self.core.report(ExceptionContext::new(
+                "an event loop was dropped without close(); it is closed now",
+            ));
+            self.executor.shut_down(false);
+            self.core.close(duration_ns(self.close_deadline.get()));
+        }
+    }
+}

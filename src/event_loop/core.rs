@@ -1,0 +1,371 @@
+//! The core: what every part of a loop shares.
+//!
+//! **Guarantees.** Driver, op table, pool, ready queue, tasks, callbacks and timers of one loop, of
+//! one thread. No method holds a borrow while it calls user code (callbacks, wakers, destructors of
+//! results), so everything may be called from everywhere.
+//!
+//! **Who may touch it.** [`BaseEventLoop`](super::BaseEventLoop) drives it; transports and the
+//! operations of `net` hold it as `Rc<Core>` and use the public methods. After
+//! [`close`](super::AbstractEventLoop::close) submissions complete at once with `ECANCELED`, so what
+//! outlives the loop does nothing.
+
+use super::error::LoopError;
+use super::exception::{Exception, ExceptionContext, Reporter};
+use super::handle::HandleOwner;
+use super::timers::{TimerId, Timers};
+use crate::driver::{
+    Completions, Counters, Driver, DriverKind, Event, Gather, Key, Op, OpTable, Pool, Target,
+};
+use crate::ready::{ReadyEntry, ReadyQueue};
+use crate::task::{CallBody, CallKey, CallOnce, Callbacks, LocalTask, Report, Tasks, all_tasks};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// Something to be done at the end of the iteration, just before the loop parks: transports send
+/// what was written to them.
+pub trait AtIterationEnd {
+    /// Called once for each [`Core::at_iteration_end`].
+    fn iteration_ended(self: Rc<Self>);
+}
+
+/// Gathers kept for the next send; more are freed.
+const SPARE_GATHERS: usize = 256;
+
+/// See the module.
+pub struct Core {
+    pub(super) ready: Rc<ReadyQueue>,
+    pub(super) table: RefCell<OpTable>,
+    pub(super) driver: RefCell<Box<dyn Driver>>,
+    pub(super) pool: Rc<Pool>,
+    pub(super) tasks: Rc<Tasks>,
+    pub(super) callbacks: Callbacks,
+    pub(super) timers: RefCell<Timers>,
+    pub(super) ended: RefCell<Vec<Rc<dyn AtIterationEnd>>>,
+    pub(super) completions: RefCell<Completions>,
+    pub(super) reporter: Reporter,
+    pub(super) stopping: Cell<bool>,
+    pub(super) closed: Cell<bool>,
+    pub(super) debug: Cell<bool>,
+    pub(super) iterations: Cell<u64>,
+    pub(super) skipped_polls: Cell<u32>,
+    pub(super) slow_callback: Cell<u64>,
+    /// The loop stops when no task is left.
+    pub(super) stop_when_idle: Cell<bool>,
+    leaked: Cell<usize>,
+    gathers: RefCell<Vec<Box<Gather>>>,
+    kind: DriverKind,
+}
+
+impl Core {
+    pub(super) fn new(driver: Box<dyn Driver>) -> Rc<Self> {
+        let ready = Rc::new(ReadyQueue::new());
+        let tasks = Tasks::new(ready.clone(), driver.unparker());
+        Rc::new(Self {
+            ready,
+            tasks,
+            table: RefCell::default(),
+            pool: driver.pool().clone(),
+            kind: driver.kind(),
+            driver: RefCell::new(driver),
+            callbacks: Callbacks::new(),
+            timers: RefCell::default(),
+            ended: RefCell::default(),
+            completions: RefCell::default(),
+            reporter: Reporter::default(),
+            stopping: Cell::new(false),
+            closed: Cell::new(false),
+            debug: Cell::new(false),
+            iterations: Cell::new(0),
+            skipped_polls: Cell::new(0),
+            slow_callback: Cell::new(super::iteration::SLOW_CALLBACK),
+            stop_when_idle: Cell::new(false),
+            leaked: Cell::new(0),
+            gathers: RefCell::default(),
+        })
+    }
+
+    /// Which driver the loop runs on.
+    pub fn driver_kind(&self) -> DriverKind {
+        self.kind
+    }
+
+    /// What the driver chose at start-up and why.
+    pub fn driver_report(&self) -> String {
+        self.driver.borrow().report()
+    }
+
+    /// The receive pool.
+    pub fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
+    /// The tasks of the loop.
+    pub fn tasks(&self) -> &Rc<Tasks> {
+        &self.tasks
+    }
+
+    /// Nanoseconds of the loop's clock.
+    pub fn now(&self) -> u64 {
+        self.driver.borrow().now()
+    }
+
+    /// Whether the loop was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Whether the loop is in debug mode.
+    pub fn is_debug(&self) -> bool {
+        self.debug.get()
+    }
+
+    /// Iterations so far.
+    pub fn iterations(&self) -> u64 {
+        self.iterations.get()
+    }
+
+    /// # Errors
+    /// [`LoopError::Closed`].
+    pub(super) fn check_closed(&self) -> Result<(), LoopError> {
+        if self.closed.get() {
+            Err(LoopError::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What the loop counts: the driver's totals and how much is held now.
+    pub fn stats(&self) -> Stats {
+        let table = self.table.borrow();
+        let driver = self.driver.borrow().counters();
+        Stats {
+            driver: Counters {
+                stale: driver.stale + table.stale(),
+                ..driver
+            },
+            live_operations: table.in_flight(),
+            buffers: self.pool.size(),
+            lent_buffers: self.pool.lent(),
+            adopted_orphans: table.adopted(),
+            leaked_operations: self.leaked.get(),
+            tasks: self.tasks.len(),
+            timers: self.timers.borrow().len(),
+            cancelled_timers: self.timers.borrow().cancelled(),
+            iterations: self.iterations.get(),
+        }
+    }
+
+    /// Starts an operation. Its completions go to `target`; after the loop was closed it completes
+    /// with `-ECANCELED`.
+    #[inline]
+    pub fn submit(&self, op: Op, target: Target) -> Key {
+        let mut table = self.table.borrow_mut();
+        let key = table.insert(op, target);
+        if self.closed.get() {
+            drop(table);
+            self.dispatch(crate::driver::Completion::last(key, -libc::ECANCELED));
+            return key;
+        }
+        let Some(op) = table.op_mut(key) else {
+            unreachable!("inserted above")
+        };
+        self.driver.borrow_mut().submit(key, op);
+        key
+    }
+
+    /// Asks for the end of an operation; it completes as usual. Stale keys are ignored.
+    pub fn cancel(&self, key: Key) {
+        let in_flight = self.table.borrow_mut().is_in_flight(key);
+        if in_flight && !self.closed.get() {
+            self.driver.borrow_mut().cancel(key);
+        }
+    }
+
+    /// Nobody waits for this operation any more: cancels it, and lets its orphan rule keep what it
+    /// still brings.
+    pub fn abandon(&self, key: Key) {
+        let orphaned = self.table.borrow_mut().orphan(key);
+        if orphaned.adopt() && !self.closed.get() {
+            self.driver.borrow_mut().cancel(key);
+        }
+    }
+
+    /// Takes one completion in.
+    #[inline]
+    pub(super) fn dispatch(&self, completion: crate::driver::Completion) {
+        use crate::driver::Dispatch;
+        let dispatch = self.table.borrow_mut().dispatch(completion, &self.pool);
+        match dispatch {
+            Dispatch::Ready(entry) => self.ready.push(entry),
+            Dispatch::Wake(waker) => waker.wake(),
+            Dispatch::Drop(adopted) => adopted.adopt(),
+            Dispatch::Nothing => {}
+        }
+    }
+
+    /// Runs a ready completion.
+    #[inline]
+    pub(super) fn complete(&self, entry: ReadyEntry) {
+        let event = self.table.borrow_mut().event(entry, &self.pool);
+        if let Some((target, event)) = event {
+            let event: Event = event;
+            target.complete(event);
+        }
+    }
+
+    /// Has `end` called at the end of this iteration, before the loop parks.
+    #[inline]
+    pub fn at_iteration_end(&self, end: Rc<dyn AtIterationEnd>) {
+        self.ended.borrow_mut().push(end);
+    }
+
+    /// Queues a callback as `call_soon` does, without a handle. Dropped when the loop is closed.
+    pub fn defer(&self, callback: impl FnOnce() + 'static) {
+        if !self.closed.get() {
+            self.schedule(&mut CallOnce::new(callback));
+        }
+    }
+
+    /// Puts a callback into its arena and the ready queue.
+    pub(super) fn schedule(&self, body: &mut dyn CallBody) -> CallKey {
+        let key = self.callbacks.insert(body);
+        self.ready
+            .push(ReadyEntry::callback(key.index, key.generation));
+        key
+    }
+
+    /// Reports to the exception handler.
+    pub fn report(&self, context: ExceptionContext) {
+        self.reporter.call(context);
+    }
+
+    /// An empty gather, warm if there is one.
+    #[inline]
+    pub fn take_gather(&self) -> Box<Gather> {
+        self.gathers.borrow_mut().pop().unwrap_or_else(Gather::new)
+    }
+
+    /// Gives a gather back.
+    #[inline]
+    pub fn give_gather(&self, mut gather: Box<Gather>) {
+        gather.clear();
+        let mut gathers = self.gathers.borrow_mut();
+        if gathers.len() < SPARE_GATHERS {
+            gathers.push(gather);
+        }
+    }
+
+    /// Has the failures of tasks reported to the exception handler.
+    pub(super) fn report_task_failures(self: &Rc<Self>) {
+        let core = Rc::downgrade(self);
+        self.tasks.set_reporter(Rc::new(move |report: Report| {
+            if let Some(core) = core.upgrade() {
+                let mut context = ExceptionContext::new(report.message);
+                context.exception = report.payload.map(Exception::Panic);
+                context.task = report.task;
+                core.report(context);
+            }
+        }));
+    }
+
+    /// Cancels every task of the loop; how many there are.
+    pub(crate) fn cancel_all_tasks(&self) -> usize {
+        let tasks = all_tasks(Some(self.tasks.loop_id())).unwrap_or_default();
+        let local = tasks.iter().filter_map(|task| self.tasks.local(task));
+        local.filter(LocalTask::cancel).count()
+    }
+
+    /// Calls `run`, which runs the loop; it stops when no task is left.
+    pub(crate) fn run_until_idle<R>(&self, run: impl FnOnce() -> R) -> R {
+        self.stop_when_idle.set(true);
+        let result = run();
+        self.stop_when_idle.set(false);
+        result
+    }
+
+    /// D3: nothing of the loop is left when this returns, but what the kernel did not give back
+    /// within `deadline` nanoseconds; that is leaked, named and counted.
+    pub(super) fn close(&self, deadline: u64) {
+        if self.closed.replace(true) {
+            return;
+        }
+        for payload in self.callbacks.clear() {
+            self.report(ExceptionContext::panic(
+                "panic while dropping a callback",
+                payload,
+            ));
+        }
+        self.timers.borrow_mut().clear();
+        self.tasks.close();
+        // Transports: the op table's targets and the list of those with something to send are what
+        // the loop holds of them.
+        drop(std::mem::take(&mut *self.ended.borrow_mut()));
+        while let Some(entry) = self.ready.pop() {
+            if entry.kind == crate::ready::Kind::Completion {
+                drop(self.table.borrow_mut().event(entry, &self.pool));
+            }
+        }
+        let names = {
+            let mut driver = self.driver.borrow_mut();
+            let mut table = self.table.take();
+            let names = crate::driver::drain(&mut **driver, &mut table, deadline);
+            driver.shut_down(names.len());
+            *self.table.borrow_mut() = table;
+            names
+        };
+        self.leaked.set(names.len());
+        if !names.is_empty() {
+            self.report(ExceptionContext::new(format!(
+                "the loop was closed with {} operations that the kernel did not give back: {}; \
+                 their memory is never freed",
+                names.len(),
+                names.join(", "),
+            )));
+        }
+        self.gathers.borrow_mut().clear();
+    }
+}
+
+impl HandleOwner for Core {
+    fn cancel_callback(&self, key: CallKey, timer: Option<TimerId>) {
+        if self.callbacks.cancel(key)
+            && let Some(timer) = timer
+        {
+            self.timers.borrow_mut().note_cancelled(timer);
+        }
+    }
+
+    fn is_callback_waiting(&self, key: CallKey) -> bool {
+        self.callbacks.is_waiting(key)
+    }
+
+    fn is_debug(&self) -> bool {
+        self.debug.get()
+    }
+}
+
+/// What a loop counts; see [`Core::stats`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The driver's running totals.
+    pub driver: Counters,
+    /// Operations in flight now.
+    pub live_operations: usize,
+    /// Receive buffers that exist now.
+    pub buffers: usize,
+    /// Receive buffers lent now.
+    pub lent_buffers: usize,
+    /// Results that came for nobody and were kept or closed by their orphan rule.
+    pub adopted_orphans: u64,
+    /// Operations the kernel did not give back when the loop was closed.
+    pub leaked_operations: usize,
+    /// Live tasks.
+    pub tasks: usize,
+    /// Timers in the heap, cancelled ones included.
+    pub timers: usize,
+    /// Those of them that were cancelled.
+    pub cancelled_timers: usize,
+    /// Iterations of the loop.
+    pub iterations: u64,
+}

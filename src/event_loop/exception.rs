@@ -1,0 +1,177 @@
+//! Reports: what went wrong where no caller could be told.
+//!
+//! Every report is an [`ExceptionContext`] given to the loop's exception handler (asyncio:
+//! `call_exception_handler`). The default handler writes it to standard error.
+
+use crate::protocol::{Address, ProtocolKind, Transport};
+use crate::task::{TaskRef, is_loop_exit};
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+
+/// The error of a report.
+pub enum Exception {
+    /// A panic, with its payload.
+    Panic(Box<dyn Any + Send>),
+    /// An error value.
+    Error(Box<dyn std::error::Error>),
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panic(payload) => f.write_str(panic_text(&**payload)),
+            Self::Error(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panic(payload) => write!(f, "panic: {}", panic_text(&**payload)),
+            Self::Error(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The message of a panic, where it has one.
+pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(a panic without a message)")
+}
+
+/// One report. Fields that do not apply are `None`.
+#[derive(Default)]
+#[non_exhaustive]
+pub struct ExceptionContext {
+    /// What happened.
+    pub message: String,
+    /// The panic or error.
+    pub exception: Option<Exception>,
+    /// The task it happened in.
+    pub task: Option<TaskRef>,
+    /// The callback it happened in: its name and, in debug mode, where it was scheduled.
+    pub handle: Option<String>,
+    /// The transport it happened on.
+    pub transport: Option<Rc<dyn Transport>>,
+    /// The protocol it happened in.
+    pub protocol: Option<ProtocolKind>,
+    /// The address of the listening socket it happened on.
+    pub socket: Option<Address>,
+    /// The report whose handler failed.
+    pub context: Option<Box<Self>>,
+}
+
+impl ExceptionContext {
+    /// A report that is only a message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+
+    /// A report of a panic.
+    pub fn panic(message: impl Into<String>, payload: Box<dyn Any + Send>) -> Self {
+        Self {
+            exception: Some(Exception::Panic(payload)),
+            ..Self::new(message)
+        }
+    }
+
+    /// A report of an error.
+    pub fn error(message: impl Into<String>, error: impl Into<Box<dyn std::error::Error>>) -> Self {
+        Self {
+            exception: Some(Exception::Error(error.into())),
+            ..Self::new(message)
+        }
+    }
+}
+
+impl fmt::Display for ExceptionContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = if self.message.is_empty() {
+            "Unhandled exception in event loop"
+        } else {
+            &self.message
+        };
+        f.write_str(message)?;
+        if let Some(context) = &self.context {
+            write!(f, "\n  context: {}", context.message)?;
+        }
+        if let Some(exception) = &self.exception {
+            write!(f, "\n  exception: {exception:?}")?;
+        }
+        if let Some(handle) = &self.handle {
+            write!(f, "\n  handle: {handle}")?;
+        }
+        if let Some(task) = &self.task {
+            write!(f, "\n  task: {task:?}")?;
+        }
+        if let Some(socket) = &self.socket {
+            write!(f, "\n  socket: {socket}")?;
+        }
+        if let Some(peer) = self
+            .transport
+            .as_ref()
+            .and_then(|t| t.get_extra_info("peername"))
+        {
+            write!(f, "\n  transport: {peer:?}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ExceptionContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExceptionContext({self})")
+    }
+}
+
+/// A handler; `None` in the loop means the default one.
+pub type ExceptionHandler = Rc<dyn Fn(&ExceptionContext)>;
+
+/// Holds the handler and calls it as the contract says.
+#[derive(Default)]
+pub(super) struct Reporter {
+    handler: RefCell<Option<ExceptionHandler>>,
+}
+
+impl Reporter {
+    pub(super) fn set(&self, handler: Option<ExceptionHandler>) {
+        *self.handler.borrow_mut() = handler;
+    }
+
+    pub(super) fn get(&self) -> Option<ExceptionHandler> {
+        self.handler.borrow().clone()
+    }
+
+    /// Never panics, except to pass a [`LoopExit`](crate::task::LoopExit) on.
+    pub(super) fn call(&self, context: ExceptionContext) {
+        let Some(handler) = self.get() else {
+            return default_exception_handler(&context);
+        };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(&context))) {
+            if is_loop_exit(&*payload) {
+                resume_unwind(payload);
+            }
+            let mut failed =
+                ExceptionContext::panic("Unhandled error in exception handler", payload);
+            failed.context = Some(Box::new(context));
+            default_exception_handler(&failed);
+        }
+    }
+}
+
+/// Writes the report to standard error.
+pub fn default_exception_handler(context: &ExceptionContext) {
+    use std::io::Write;
+    // A closed standard error is nobody's business here.
+    let _ = writeln!(std::io::stderr(), "{context}");
+}

@@ -1,0 +1,266 @@
+//! The generic face of every loop.
+
+use super::abstract_event_loop::{AbstractEventLoop, LocalBoxFuture, ProtocolFactory};
+use super::base::duration_ns;
+use super::error::LoopError;
+use super::future::Future as LoopFuture;
+use super::handle::{Handle, TimerHandle};
+use super::options::{ConnectOptions, ServerOptions, UnixConnectOptions, UnixServerOptions};
+use super::running::try_get_running_loop;
+use super::server::Server;
+use crate::protocol::{ProtocolKind, Transport};
+use crate::task::{CallOnce, FutureBody, JoinError, Task, TaskOptions};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Why [`EventLoopExt::run_until_complete`] has no value.
+pub enum RunError<T> {
+    /// The loop could not run: closed, already running, or a broken driver.
+    Loop(io::Error),
+    /// The loop was stopped before the future was done; here is its task, which can be driven on.
+    Stopped(Task<T>),
+    /// The future's task was cancelled, or panicked.
+    Task(JoinError),
+}
+
+impl<T> fmt::Display for RunError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loop(error) => error.fmt(f),
+            Self::Stopped(_) => LoopError::StoppedEarly.fmt(f),
+            Self::Task(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<T> fmt::Debug for RunError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RunError({self})")
+    }
+}
+
+impl<T> std::error::Error for RunError<T> {}
+
+impl<T> From<RunError<T>> for io::Error {
+    fn from(error: RunError<T>) -> Self {
+        match error {
+            RunError::Loop(error) => error,
+            RunError::Stopped(_) => LoopError::StoppedEarly.into(),
+            RunError::Task(error) => error.into(),
+        }
+    }
+}
+
+/// Stops the running loop when it is dropped, while armed.
+struct StopWhenDropped(Rc<Cell<bool>>);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        if self.0.get()
+            && let Ok(event_loop) = try_get_running_loop()
+        {
+            event_loop.stop();
+        }
+    }
+}
+
+/// What every loop offers, with generic arguments. Implemented for all loops, also behind `dyn`.
+pub trait EventLoopExt: AbstractEventLoop {
+    /// Queues a callback for the next iteration.
+    ///
+    /// # Errors
+    /// Closed; in debug mode, wrong thread.
+    #[track_caller]
+    fn call_soon(&self, callback: impl FnOnce() + 'static) -> Result<Handle, LoopError> {
+        self.call_soon_dyn(&mut CallOnce::new(callback))
+    }
+
+    /// Calls back after a delay.
+    ///
+    /// # Errors
+    /// As [`call_soon`](Self::call_soon).
+    #[track_caller]
+    fn call_later(
+        &self,
+        delay: Duration,
+        callback: impl FnOnce() + 'static,
+    ) -> Result<TimerHandle, LoopError> {
+        let when = self.time().saturating_add(duration_ns(delay));
+        self.call_at_dyn(when, &mut CallOnce::new(callback))
+    }
+
+    /// Calls back at a time of the loop's clock, in nanoseconds; a past time is due at once, in the
+    /// order of deadlines.
+    ///
+    /// # Errors
+    /// As [`call_soon`](Self::call_soon).
+    #[track_caller]
+    fn call_at(
+        &self,
+        when: u64,
+        callback: impl FnOnce() + 'static,
+    ) -> Result<TimerHandle, LoopError> {
+        self.call_at_dyn(when, &mut CallOnce::new(callback))
+    }
+
+    /// Makes a task of a future. The task goes on when its handle is dropped.
+    ///
+    /// # Errors
+    /// Closed: the future is dropped without having run.
+    fn create_task<F>(&self, future: F) -> Result<Task<F::Output>, LoopError>
+    where
+        F: Future + 'static,
+    {
+        self.create_task_with(future, TaskOptions::default())
+    }
+
+    /// As [`create_task`](Self::create_task), with a name and the like.
+    ///
+    /// # Errors
+    /// Closed.
+    fn create_task_with<F: Future + 'static>(
+        &self,
+        future: F,
+        options: TaskOptions,
+    ) -> Result<Task<F::Output>, LoopError> {
+        let raw = self.create_task_dyn(&mut FutureBody::new(future), options)?;
+        Ok(Task::from_raw(raw).expect("the loop returns the task of the body it was given"))
+    }
+
+    /// A pending future of this loop.
+    fn create_future<T: 'static>(&self) -> LoopFuture<T> {
+        LoopFuture::new()
+    }
+
+    /// Runs the loop until `future` is done, and returns its value. The loop can be run again.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    fn run_until_complete<F: Future + 'static>(
+        &self,
+        future: F,
+    ) -> Result<F::Output, RunError<F::Output>> {
+        let armed = Rc::new(Cell::new(true));
+        let stop = StopWhenDropped(armed.clone());
+        // Dropped with the future, however that ends: done, cancelled, panicked.
+        let body = async move {
+            let _stop = stop;
+            future.await
+        };
+        let mut task = self
+            .create_task(body)
+            .map_err(|error| RunError::Loop(error.into()))?;
+        let ran = self.run_forever();
+        // Stopped early, the future must not stop a later run.
+        armed.set(false);
+        ran.map_err(RunError::Loop)?;
+        match task.result() {
+            Some(result) => result.map_err(RunError::Task),
+            None => Err(RunError::Stopped(task)),
+        }
+    }
+
+    /// Runs a job that may block in a thread of the loop's, and waits for its value. Cancelling the
+    /// wait drops the value; a job that has begun runs to its end.
+    ///
+    /// # Errors
+    /// [`io::Error`]: closed, cancelled, or the job's panic as [`io::ErrorKind::Other`].
+    fn run_in_executor<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> LocalBoxFuture<io::Result<T>>
+    where
+        Self: Sized,
+    {
+        Box::pin(super::executor::run(self, job))
+    }
+
+    /// Connects over TCP; see [`ConnectOptions`]. Returns the transport and the protocol once
+    /// `connection_made` has run.
+    ///
+    /// # Errors
+    /// `InvalidInput` for arguments that exclude each other; else the error of the resolver or of
+    /// the attempts to connect.
+    fn create_connection<P: crate::protocol::Protocol>(
+        &self,
+        factory: impl FnOnce() -> Rc<P> + 'static,
+        options: ConnectOptions,
+    ) -> LocalBoxFuture<io::Result<(Rc<dyn Transport>, Rc<P>)>> {
+        let (erased, made) = once(factory);
+        let connecting = self.create_connection_dyn(erased, options);
+        Box::pin(async move { Ok((connecting.await?.0, made.take())) })
+    }
+
+    /// Connects to a Unix socket.
+    ///
+    /// # Errors
+    /// As [`create_connection`](Self::create_connection).
+    fn create_unix_connection<P: crate::protocol::Protocol>(
+        &self,
+        factory: impl FnOnce() -> Rc<P> + 'static,
+        options: UnixConnectOptions,
+    ) -> LocalBoxFuture<io::Result<(Rc<dyn Transport>, Rc<P>)>> {
+        let (erased, made) = once(factory);
+        let connecting = self.create_unix_connection_dyn(erased, options);
+        Box::pin(async move { Ok((connecting.await?.0, made.take())) })
+    }
+
+    /// Binds TCP listeners; each connection gets a protocol of its own.
+    ///
+    /// # Errors
+    /// `InvalidInput` for arguments that exclude each other; else the error of the resolver or of
+    /// binding.
+    fn create_server<P: Into<ProtocolKind>>(
+        &self,
+        factory: impl Fn() -> P + 'static,
+        options: ServerOptions,
+    ) -> LocalBoxFuture<io::Result<Server>> {
+        self.create_server_dyn(Rc::new(move || factory().into()), options)
+    }
+
+    /// Binds a Unix listener; each connection gets a protocol of its own.
+    ///
+    /// # Errors
+    /// As [`create_server`](Self::create_server).
+    fn create_unix_server<P: Into<ProtocolKind>>(
+        &self,
+        factory: impl Fn() -> P + 'static,
+        options: UnixServerOptions,
+    ) -> LocalBoxFuture<io::Result<Server>> {
+        self.create_unix_server_dyn(Rc::new(move || factory().into()), options)
+    }
+}
+
+impl<L: AbstractEventLoop + ?Sized> EventLoopExt for L {}
+
+/// A factory for one connection, erased, and where the protocol it made is kept.
+struct Made<P>(Rc<RefCell<Option<Rc<P>>>>);
+
+impl<P> Made<P> {
+    fn take(self) -> Rc<P> {
+        self.0
+            .take()
+            .expect("the loop calls the factory before it returns a connection")
+    }
+}
+
+fn once<P: crate::protocol::Protocol>(
+    factory: impl FnOnce() -> Rc<P> + 'static,
+) -> (ProtocolFactory, Made<P>) {
+    let made = Rc::new(RefCell::new(None));
+    let keep = made.clone();
+    let factory = RefCell::new(Some(factory));
+    let erased = Rc::new(move || {
+        let factory = factory
+            .take()
+            .expect("the factory of a connection is called once");
+        let protocol = factory();
+        *keep.borrow_mut() = Some(protocol.clone());
+        ProtocolKind::from(protocol)
+    });
+    (erased, Made(made))
+}

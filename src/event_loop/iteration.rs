@@ -1,0 +1,194 @@
+//! One iteration of the loop: asyncio's `_run_once`, in a completion's terms.
+//!
+//! ```text
+//!   prune timers ─▶ iteration end: gather and submit ─▶ park (one system call: submit + wait)
+//!        ▲                                                    │
+//!        │                                     calls and wakes from other threads ─▶ ready
+//!        │                                     completions ─▶ op table ──────────── ─▶ ready
+//!        │                                     due timers ───────────────────────── ─▶ ready
+//!        └──── run exactly the k entries that are ready now; what they queue waits ◀──┘
+//! ```
+//!
+//! The order within an iteration is therefore: carried-over entries, I/O, due timers (contract
+//! §2.4). With ready work the loop does not sleep; it asks the driver whether polling could bring
+//! anything and otherwise polls every 16th such iteration.
+
+use super::core::Core;
+use super::exception::ExceptionContext;
+use super::handle::ThreadSafeHandle;
+use crate::driver::Park;
+use crate::ready::{Kind, ReadyEntry};
+use crate::task::{CallKey, CallOnce, CallPanic, is_loop_exit};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+
+/// A park never lasts longer: 24 hours.
+const MAX_PARK: u64 = 86_400 * 1_000_000_000;
+/// With ready work and nothing to submit, the driver is polled at least this often.
+const POLL_EVERY: u32 = 16;
+/// In debug mode, a callback or step that takes as long is reported: 100 ms.
+pub(super) const SLOW_CALLBACK: u64 = 100_000_000;
+
+fn call_key(entry: ReadyEntry) -> CallKey {
+    CallKey {
+        index: entry.index,
+        generation: entry.generation,
+    }
+}
+
+impl Core {
+    /// # Errors
+    /// When the driver is broken for good.
+    pub(super) fn run_once(self: &Rc<Self>) -> io::Result<()> {
+        self.iterations.set(self.iterations.get() + 1);
+        self.timers
+            .borrow_mut()
+            .prune(|key| self.callbacks.is_waiting(key));
+        self.end_iteration();
+        self.park()?;
+        self.take_remote();
+        self.take_completions();
+        self.take_timers();
+        for _ in 0..self.ready.len() {
+            let Some(entry) = self.ready.pop() else { break };
+            if self.debug.get() {
+                self.run_timed(entry);
+            } else {
+                self.run(entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets transports send what was written during the iteration that ends.
+    fn end_iteration(&self) {
+        let mut ended = self.ended.take();
+        for end in ended.drain(..) {
+            end.iteration_ended();
+        }
+        // Keep the larger list; what was added meanwhile (by user code inside) waits for the next.
+        let added = std::mem::replace(&mut *self.ended.borrow_mut(), ended);
+        self.ended.borrow_mut().extend(added);
+    }
+
+    fn park(&self) -> io::Result<()> {
+        let mut driver = self.driver.borrow_mut();
+        let busy = self.stopping.get() || !self.ready.is_empty();
+        let mut until = Park::Poll;
+        if busy {
+            let skipped = self.skipped_polls.get() + 1;
+            if skipped < POLL_EVERY && !self.stopping.get() && !driver.wants_poll() {
+                self.skipped_polls.set(skipped);
+                return Ok(());
+            }
+        } else {
+            until = match self.timers.borrow().next() {
+                Some(when) => Park::Until(when.min(driver.now().saturating_add(MAX_PARK))),
+                None => Park::Forever,
+            };
+        }
+        self.skipped_polls.set(0);
+        // What another thread queued before this returns false is seen below; what it queues later
+        // ends the park.
+        let sleeps = until != Park::Poll;
+        if sleeps && !self.tasks.prepare_sleep() {
+            until = Park::Poll;
+        }
+        let result = driver.park(
+            &mut self.table.borrow_mut(),
+            until,
+            &mut self.completions.borrow_mut(),
+        );
+        if sleeps {
+            self.tasks.finish_sleep();
+        }
+        result
+    }
+
+    fn take_remote(&self) {
+        self.tasks.drain_remote(|call| {
+            self.schedule(&mut CallOnce::new(call));
+        });
+    }
+
+    fn take_completions(&self) {
+        let mut completions = self.completions.take();
+        for completion in completions.drain(..) {
+            self.dispatch(completion);
+        }
+        *self.completions.borrow_mut() = completions;
+    }
+
+    fn take_timers(&self) {
+        let mut timers = self.timers.borrow_mut();
+        if timers.is_empty() {
+            return;
+        }
+        // Due: before now plus the clock's resolution of 1 ns.
+        let end = self.driver.borrow().now() + 1;
+        while let Some(key) = timers.pop_due(end) {
+            if self.callbacks.is_waiting(key) {
+                self.ready
+                    .push(ReadyEntry::callback(key.index, key.generation));
+            } else {
+                timers.forget_cancelled();
+            }
+        }
+        timers.note_taken(end);
+    }
+
+    #[inline]
+    fn run(self: &Rc<Self>, entry: ReadyEntry) {
+        match entry.kind {
+            Kind::Task => self.tasks.step(entry.index, entry.generation),
+            Kind::Completion => self.complete(entry),
+            Kind::Callback => self.run_callback(entry),
+        }
+    }
+
+    fn run_callback(&self, entry: ReadyEntry) {
+        let key = call_key(entry);
+        if let Err(CallPanic { name, payload }) = self.callbacks.run(key) {
+            if is_loop_exit(&*payload) {
+                resume_unwind(payload);
+            }
+            let message = format!("Exception in callback {name}");
+            let mut context = ExceptionContext::panic(message, payload);
+            context.handle = Some(name.to_owned());
+            self.report(context);
+        }
+    }
+
+    fn run_timed(self: &Rc<Self>, entry: ReadyEntry) {
+        let what = match entry.kind {
+            Kind::Task => {
+                let task = self.tasks.at(entry.index, entry.generation);
+                task.map_or_else(String::new, |task| format!("{task:?}"))
+            }
+            Kind::Completion => "a completion".to_owned(),
+            Kind::Callback => {
+                let name = self.callbacks.name(call_key(entry));
+                name.unwrap_or_default().to_owned()
+            }
+        };
+        let start = self.now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run(entry)));
+        let took = self.now() - start;
+        if took >= self.slow_callback.get() {
+            self.report(ExceptionContext::new(format!(
+                "Executing {what} took {}.{:03} seconds",
+                took / 1_000_000_000,
+                took / 1_000_000 % 1000,
+            )));
+        }
+        if let Err(payload) = outcome {
+            resume_unwind(payload);
+        }
+    }
+
+    /// The callback that runs a thread-safe handle.
+    pub(super) fn run_thread_safe(handle: ThreadSafeHandle) -> impl FnOnce() + Send {
+        move || handle.run()
+    }
+}

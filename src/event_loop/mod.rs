@@ -1,0 +1,62 @@
+//! The event loop: the abstract interface, the base that gives it for free, and one iteration.
+//!
+//! | asyncio | here |
+//! |---|---|
+//! | `AbstractEventLoop` | [`AbstractEventLoop`], object-safe; [`EventLoopExt`] is its generic face |
+//! | `BaseEventLoop` | [`BaseEventLoop`] |
+//! | `_run_once` | `iteration.rs` |
+//! | `_make_*_transport` | [`TransportFactory`] |
+//! | `Handle`, `TimerHandle` | [`Handle`], [`TimerHandle`], [`ThreadSafeHandle`] |
+//! | `Future` | [`Future`] |
+//! | `Server` | [`Server`] |
+//! | `sleep`, `timeout` | [`sleep`], [`timeout`] |
+//!
+//! [`Core`] holds what all parts share. Nothing here is `unsafe`, and nothing reads a clock but
+//! through the driver.
+
+mod abstract_event_loop;
+mod accept;
+mod base;
+mod connect;
+mod core;
+mod error;
+mod exception;
+mod executor;
+mod ext;
+mod factory;
+mod future;
+mod handle;
+mod iteration;
+mod listener;
+mod loop_handle;
+mod operation;
+mod options;
+mod resolver;
+mod running;
+mod serve;
+mod server;
+mod sockets;
+mod staggered;
+mod time;
+mod timers;
+
+pub use self::core::{AtIterationEnd, Core, Stats};
+pub use abstract_event_loop::{AbstractEventLoop, Connection, LocalBoxFuture, ProtocolFactory};
+pub use base::BaseEventLoop;
+pub use connect::ConnectErrors;
+pub use error::LoopError;
+pub use exception::{
+    Exception, ExceptionContext, ExceptionHandler, default_exception_handler, panic_text,
+};
+pub use ext::{EventLoopExt, RunError};
+pub use factory::{Attachment, SocketParts, TransportFactory};
+pub use future::{Future, InvalidStateError};
+pub use handle::{Handle, ThreadSafeHandle, TimerHandle};
+pub use loop_handle::LoopHandle;
+pub use operation::{Operation, Outcome};
+pub use options::{ConnectOptions, Port, ServerOptions, UnixConnectOptions, UnixServerOptions};
+pub use resolver::{AddrInfo, Family, Hints, ResolverError, SocketType};
+pub use running::{get_running_loop, try_get_running_loop};
+pub use server::{Server, ServerSocket, WaitClosed};
+pub use sockets::BindError;
+pub use time::{Sleep, Timeout, TimeoutError, sleep, timeout, timeout_at, yield_now};

@@ -1,0 +1,314 @@
+//! Waiting for time: `sleep`, `timeout`.
+
+use super::base::duration_ns;
+use super::ext::EventLoopExt;
+use super::handle::{Handle, TimerHandle};
+use super::running::get_running_loop;
+use crate::task::{Cancelled, Scope, Wait, WaitsFor, current};
+use pin_project_lite::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Waits for a while. A zero duration gives way for exactly one iteration and needs no timer.
+///
+/// # Errors
+/// [`Cancelled`]; the timer is cancelled then, as when the future is dropped.
+///
+/// # Panics
+/// Its first poll panics outside a running loop.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # ringloop::run(async {
+/// ringloop::sleep(Duration::from_millis(1)).await.unwrap();
+/// # }).unwrap();
+/// ```
+pub fn sleep(duration: Duration) -> Sleep {
+    Sleep {
+        duration,
+        state: SleepState::New,
+        wait: Wait::new(),
+    }
+}
+
+/// Gives way for one iteration: `sleep(0)`.
+///
+/// # Errors
+/// [`Cancelled`].
+pub fn yield_now() -> Sleep {
+    sleep(Duration::ZERO)
+}
+
+/// The future of [`sleep`].
+pub struct Sleep {
+    duration: Duration,
+    state: SleepState,
+    wait: Wait,
+}
+
+enum SleepState {
+    New,
+    Yielded,
+    Waiting { timer: TimerHandle, waker: Waker },
+    Done,
+}
+
+impl SleepState {
+    /// A timer that wakes `waker` at `when`.
+    fn until(when: u64, waker: &Waker) -> Self {
+        let wake = waker.clone();
+        let timer = get_running_loop()
+            .call_at(when, move || wake.wake())
+            .unwrap_or_else(|_| missing());
+        let waker = waker.clone();
+        Self::Waiting { timer, waker }
+    }
+}
+
+impl Future for Sleep {
+    type Output = Result<(), Cancelled>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Err(cancelled) = this.wait.check() {
+            this.end();
+            return Poll::Ready(Err(cancelled));
+        }
+        match &this.state {
+            SleepState::New if this.duration.is_zero() => {
+                this.state = SleepState::Yielded;
+                cx.waker().wake_by_ref();
+            }
+            SleepState::New => {
+                let when = get_running_loop()
+                    .time()
+                    .saturating_add(duration_ns(this.duration));
+                this.state = SleepState::until(when, cx.waker());
+            }
+            SleepState::Waiting { timer, waker } if timer.is_waiting() => {
+                if !waker.will_wake(cx.waker()) {
+                    // Polled elsewhere now: the timer shall wake that.
+                    let when = timer.when();
+                    this.end();
+                    this.state = SleepState::until(when, cx.waker());
+                }
+            }
+            SleepState::Yielded | SleepState::Waiting { .. } => {
+                this.state = SleepState::Done;
+                this.wait.finish();
+                return Poll::Ready(Ok(()));
+            }
+            SleepState::Done => panic!("a sleep was polled after it ended"),
+        }
+        if let Err(cancelled) = this.wait.suspend(cx, WaitsFor::Sleep) {
+            this.end();
+            return Poll::Ready(Err(cancelled));
+        }
+        Poll::Pending
+    }
+}
+
+impl Sleep {
+    fn end(&mut self) {
+        if let SleepState::Waiting { timer, .. } =
+            std::mem::replace(&mut self.state, SleepState::Done)
+        {
+            timer.cancel();
+        }
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A timeout expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutError;
+
+impl fmt::Display for TimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("timed out")
+    }
+}
+
+impl std::error::Error for TimeoutError {}
+
+impl From<TimeoutError> for io::Error {
+    fn from(error: TimeoutError) -> Self {
+        Self::new(io::ErrorKind::TimedOut, error)
+    }
+}
+
+/// Runs `body` for at most a while. asyncio: `timeout`.
+///
+/// When the time is over, the awaits inside `body`, and only those, end with [`Cancelled`]; the body
+/// may clean up, with awaits, and its result is then dropped for the error if it carries that
+/// cancellation. A body that caught it and went on gives its own value. A body that waits only at
+/// futures of other crates is dropped. A body that never suspends does not time out.
+///
+/// # Errors
+/// [`TimeoutError`]. A cancellation of the task from outside stays what it is: it is in the body's
+/// own value.
+///
+/// # Panics
+/// Polling panics outside a running loop when the body suspends.
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # ringloop::run(async {
+/// let slow = ringloop::sleep(Duration::from_secs(3600));
+/// let outcome = ringloop::timeout(Duration::from_millis(1), slow).await;
+/// assert!(outcome.is_err());
+/// # }).unwrap();
+/// ```
+pub fn timeout<F: Future>(duration: Duration, body: F) -> Timeout<F> {
+    Timeout::new(Deadline::After(duration_ns(duration)), body)
+}
+
+/// As [`timeout`], until a time of the loop's clock in nanoseconds.
+pub fn timeout_at<F: Future>(when: u64, body: F) -> Timeout<F> {
+    Timeout::new(Deadline::At(when), body)
+}
+
+#[derive(Clone, Copy)]
+enum Deadline {
+    After(u64),
+    At(u64),
+}
+
+/// The alarm of a timeout whose body suspended.
+enum Alarm {
+    /// The deadline lay ahead.
+    Timer(TimerHandle),
+    /// The deadline was over already.
+    Soon(Handle),
+}
+
+impl Alarm {
+    /// Whether it went off.
+    fn rang(&self) -> bool {
+        match self {
+            Self::Timer(timer) => !timer.is_waiting(),
+            Self::Soon(handle) => !handle.is_waiting(),
+        }
+    }
+
+    fn cancel(&self) {
+        match self {
+            Self::Timer(timer) => timer.cancel(),
+            Self::Soon(handle) => handle.cancel(),
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`timeout`].
+    ///
+    /// ```text
+    ///   New ──body suspends: alarm set──▶ Active ──alarm──▶ Expiring ──body ends──▶ Expired | Finished
+    ///    └──────────── body ends ───────────┴──────────────────────────────────────▶ Finished
+    /// ```
+    pub struct Timeout<F> {
+        deadline: Deadline,
+        scope: Option<Scope>,
+        alarm: Option<Alarm>,
+        // How often the task had been asked to stop when the timeout began.
+        cancelling: u32,
+        #[pin]
+        body: Option<F>,
+    }
+    impl<F> PinnedDrop for Timeout<F> {
+        fn drop(this: Pin<&mut Self>) {
+            if let Some(alarm) = this.project().alarm.take() {
+                alarm.cancel();
+            }
+        }
+    }
+}
+
+impl<F> Timeout<F> {
+    fn new(deadline: Deadline, body: F) -> Self {
+        Self {
+            deadline,
+            scope: None,
+            alarm: None,
+            cancelling: 0,
+            body: Some(body),
+        }
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, TimeoutError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let scope = this.scope.get_or_insert_with(|| {
+            *this.cancelling = current().map_or(0, |task| task.cancelling());
+            Scope::open()
+        });
+        let mut polled = Poll::Pending;
+        if !scope.must_drop() {
+            let body = this.body.as_mut().as_pin_mut();
+            let body = body.expect("a timeout was polled after it ended");
+            let _inside = scope.enter(cx);
+            polled = body.poll(cx);
+        }
+        let outcome = match polled {
+            Poll::Ready(value) => {
+                let expired = this.alarm.as_ref().is_some_and(Alarm::rang)
+                    && scope.cancelled_inside()
+                    && current().map_or(0, |task| task.cancelling()) <= *this.cancelling;
+                if expired {
+                    Err(TimeoutError)
+                } else {
+                    Ok(value)
+                }
+            }
+            Poll::Pending if scope.must_drop() => Err(TimeoutError),
+            Poll::Pending => {
+                if this.alarm.is_none() {
+                    *this.alarm = Some(set_alarm(*this.deadline, scope));
+                }
+                return Poll::Pending;
+            }
+        };
+        this.body.set(None);
+        if let Some(alarm) = this.alarm.take() {
+            alarm.cancel();
+        }
+        *this.scope = None;
+        Poll::Ready(outcome)
+    }
+}
+
+#[cold]
+fn missing() -> ! {
+    panic!("a running loop takes callbacks")
+}
+
+/// Sets the alarm that cancels the scope.
+fn set_alarm(deadline: Deadline, scope: &Scope) -> Alarm {
+    let event_loop = get_running_loop();
+    let now = event_loop.time();
+    let when = match deadline {
+        Deadline::After(delay) => now.saturating_add(delay),
+        Deadline::At(when) => when,
+    };
+    let canceller = scope.canceller();
+    let ring = move || canceller.cancel(None);
+    if when <= now {
+        Alarm::Soon(event_loop.call_soon(ring).unwrap_or_else(|_| missing()))
+    } else {
+        Alarm::Timer(event_loop.call_at(when, ring).unwrap_or_else(|_| missing()))
+    }
+}
