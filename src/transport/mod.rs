@@ -1,0 +1,9 @@
+//! Transports: connections on the driver, one file each, and the factory that makes them.
+
+mod factory;
+mod flags;
+mod receive;
+mod send;
+mod socket;
+
+pub use factory::DefaultTransports;

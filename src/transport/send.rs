@@ -1,0 +1,222 @@
+//! Sending: what is written in one iteration goes out as one gathered send.
+//!
+//! ```text
+//!            write            end of iteration: inline send         settled: all sent
+//!   Idle ───────────▶ Pending ────────────────────────────▶ Sending ───────────────────▶ Idle | Pending
+//!                                                             │ partly, or EAGAIN
+//!                                                             ▼
+//!                                                  Finishing (waits for the socket) ───▶ Idle | Pending
+//! ```
+//!
+//! At most one send per socket is in flight. An inline send never waits: the driver answers it in
+//! the park that follows. A send that something waits behind (closing, end of stream, a paused
+//! protocol, more bytes) is urgent: the park must not sleep on it. Buffers of the receive pool never
+//! enter a send that waits: what the first try did not take is copied.
+
+use super::flags::Flag;
+use super::socket::SocketTransport;
+use crate::driver::{Gather, Op, Target};
+use crate::sys::socket;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+impl SocketTransport {
+    /// Whether `len` bytes may be queued; `false` when they are to be dropped.
+    ///
+    /// # Errors
+    /// After `write_eof`.
+    pub(super) fn may_write(&self, len: usize) -> io::Result<bool> {
+        if self.flags.has(Flag::EofAsked) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "Cannot call write() after write_eof()",
+            ));
+        }
+        if len == 0 {
+            return Ok(false);
+        }
+        let closed = self.flags.has(Flag::Closing) && !self.flags.has(Flag::InResume);
+        if closed || self.flags.has(Flag::Lost) {
+            self.drop_write();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Adds to what the end of the iteration sends, and judges the water marks.
+    #[inline]
+    pub(super) fn gather(&self, add: impl FnOnce(&mut Gather)) {
+        let total = {
+            let mut pending = self.pending.borrow_mut();
+            let gather = pending.get_or_insert_with(|| self.core.take_gather());
+            add(gather);
+            gather.total()
+        };
+        self.flush_at_end();
+        let in_flight = self.sending.get().map_or(0, |(_, left)| left);
+        if total + in_flight > self.limits.get().high {
+            self.send_now_or_pause();
+        }
+    }
+
+    /// Above the high-water mark: what the socket takes at once does not count.
+    #[cold]
+    fn send_now_or_pause(&self) {
+        if self.sending.get().is_none() {
+            let fd = self.fd.borrow().clone();
+            let mut pending = self.pending.borrow_mut();
+            if let (Some(fd), Some(gather)) = (fd, pending.as_mut()) {
+                // An error shows again, and is handled, when the rest is submitted.
+                if let Ok(sent) = gather.send_now(fd.as_fd()) {
+                    gather.advance(sent);
+                }
+                if gather.total() > 0 {
+                    gather.release_leases();
+                }
+            }
+        }
+        self.pause_protocol_if_above();
+    }
+
+    /// Bytes written that the socket has not taken yet.
+    pub(super) fn unsent(&self) -> usize {
+        self.sending.get().map_or(0, |(_, left)| left)
+            + self
+                .pending
+                .borrow()
+                .as_ref()
+                .map_or(0, |gather| gather.total())
+    }
+
+    pub(super) fn pause_protocol_if_above(&self) {
+        if self.unsent() > self.limits.get().high && !self.flags.set(Flag::WritePaused) {
+            if let Some(protocol) = self.protocol() {
+                self.call("protocol.pause_writing() failed", || {
+                    protocol.base().pause_writing()
+                });
+            }
+        }
+    }
+
+    fn resume_protocol_if_below(&self) {
+        if self.flags.has(Flag::WritePaused) && self.unsent() <= self.limits.get().low {
+            self.flags.clear(Flag::WritePaused);
+            if let Some(protocol) = self.protocol() {
+                self.flags.set(Flag::InResume);
+                self.call("protocol.resume_writing() failed", || {
+                    protocol.base().resume_writing()
+                });
+                self.flags.clear(Flag::InResume);
+            }
+        }
+    }
+
+    /// Has [`submit_pending`](Self::submit_pending) called when the iteration ends.
+    #[inline]
+    pub(super) fn flush_at_end(&self) {
+        if !self.flags.set(Flag::InEndList)
+            && let Some(me) = self.me()
+        {
+            self.core.at_iteration_end(me);
+        }
+    }
+
+    /// Submits what was gathered, if no send is in flight.
+    #[inline]
+    pub(super) fn submit_pending(self: &Rc<Self>) {
+        if self.sending.get().is_some() || self.flags.has(Flag::Lost) {
+            return;
+        }
+        let Some(gather) = self.pending.take() else {
+            return self.drained();
+        };
+        if gather.total() == 0 {
+            self.core.give_gather(gather);
+            return self.drained();
+        }
+        self.submit(gather, true);
+    }
+
+    fn submit(self: &Rc<Self>, data: Box<Gather>, inline: bool) {
+        let Some(fd) = self.fd.borrow().clone() else {
+            return;
+        };
+        let left = data.total();
+        let urgent = self.flags.has_any(Flag::Closing, Flag::EofAsked)
+            || self.flags.has(Flag::WritePaused)
+            || self.pending.borrow().is_some();
+        let op = Op::Send {
+            fd,
+            data,
+            inline,
+            urgent,
+        };
+        let key = self.core.submit(op, Target::Callback(self.clone()));
+        self.sending.set(Some((key, left)));
+    }
+
+    /// A send is settled.
+    #[inline]
+    pub(super) fn sent(self: &Rc<Self>, mut data: Box<Gather>, result: i32) {
+        self.sending.set(None);
+        if self.flags.has(Flag::Lost) {
+            return self.core.give_gather(data);
+        }
+        if usize::try_from(result) == Ok(data.total()) {
+            self.core.give_gather(data);
+        } else if let Err(errno) = self.sent_partly(data.as_mut(), result) {
+            self.core.give_gather(data);
+            return self.fail(errno);
+        } else {
+            self.submit(data, false);
+            return self.resume_protocol_if_below();
+        }
+        self.resume_protocol_if_below();
+        if self.sending.get().is_some() {
+            // User code inside the callback wrote enough to send at once.
+            return;
+        }
+        if self.pending.borrow().is_some() {
+            self.flush_at_end();
+        } else {
+            self.drained();
+        }
+    }
+
+    /// Takes off what was sent and copies leases out of the rest.
+    ///
+    /// # Errors
+    /// The errno of a send that failed for good.
+    #[cold]
+    fn sent_partly(&self, data: &mut Gather, result: i32) -> Result<(), i32> {
+        match usize::try_from(result) {
+            Ok(sent) => data.advance(sent),
+            Err(_) if matches!(-result, libc::EAGAIN | libc::EINTR) => {}
+            Err(_) => return Err(-result),
+        }
+        data.release_leases();
+        Ok(())
+    }
+
+    /// Nothing is left to send: what waited for that happens now.
+    fn drained(&self) {
+        if self.flags.has(Flag::Lost) {
+        } else if self.flags.has(Flag::Closing) {
+            self.lose(None);
+        } else if self.flags.has(Flag::EofAsked) {
+            self.shut_down_writing();
+        }
+    }
+
+    /// Ends the writing direction of the socket. `shutdown(2)` itself: it can not block, and as an
+    /// operation it would cost a worker thread (cookbook §3.1).
+    pub(super) fn shut_down_writing(&self) {
+        let fd = self.fd.borrow().clone();
+        if let Some(fd) = fd {
+            // A peer that is gone already shows as an error of the receive.
+            let _ = socket::shutdown(fd.as_fd(), Shutdown::Write);
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! The stream socket transport: TCP and Unix.
+//!
+//! ```text
+//!              connection_made
+//!   Made ───────────────────────▶ Open ──close──▶ Flushing ──all sent──▶ Lost ──▶ (descriptor closed)
+//!                                  │  └─eof, eof_received() = false─▶ as close │
+//!                                  └──────── abort, error, panic in a callback ┘ what is unsent is dropped
+//! ```
+//!
+//! **Guarantees.** `connection_made` once, before everything; `connection_lost` once, queued, after
+//! everything; no borrow is held while a callback runs. Receiving is in [`receive`](super::receive),
+//! sending in [`send`](super::send); this file holds the state and the end.
+//!
+//! **Differences from asyncio's selector transport**, chosen as the contract allows: writes after
+//! `close()` are dropped even while it flushes (as the proactor does), except those made inside
+//! `resume_writing`; and the end of the stream is delivered at most once.
+
+use super::flags::{Flag, Flags};
+use super::receive::Held;
+use crate::driver::{Chunk, Complete, Event, Fd, Gather, Key, Op};
+use crate::event_loop::{
+    AtIterationEnd, Attachment, Core, ExceptionContext, SocketParts, panic_text,
+};
+use crate::protocol::{Address, ExtraInfo, InvalidLimits, ProtocolKind, Transport, WriteLimits};
+use crate::sys::names;
+use crate::task::is_loop_exit;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::{Rc, Weak};
+
+/// See the module.
+pub(super) struct SocketTransport {
+    pub(super) core: Rc<Core>,
+    pub(super) flags: Flags,
+    pub(super) fd: RefCell<Option<Fd>>,
+    pub(super) protocol: RefCell<Option<ProtocolKind>>,
+    /// The armed multishot receive.
+    pub(super) receive: Cell<Option<Key>>,
+    /// What completed while reading was paused, in order.
+    pub(super) held: RefCell<Option<Box<Held>>>,
+    /// The send in flight and the bytes it has left.
+    pub(super) sending: Cell<Option<(Key, usize)>>,
+    /// What was written and is not submitted.
+    pub(super) pending: RefCell<Option<Box<Gather>>>,
+    pub(super) limits: Cell<WriteLimits>,
+    dropped_writes: Cell<u32>,
+    addresses: RefCell<Addresses>,
+    server: RefCell<Option<(Rc<dyn Attachment>, usize)>>,
+    me: Weak<Self>,
+}
+
+#[derive(Default)]
+struct Addresses {
+    peer: Option<Address>,
+    own: Option<Address>,
+}
+
+/// Writes dropped after the loss before a warning is reported.
+const LOSS_WARNING: u32 = 5;
+
+impl SocketTransport {
+    /// A transport on a connected socket; `connection_made`, the start of reading and `made` are
+    /// queued.
+    pub(super) fn make(parts: SocketParts) -> Rc<Self> {
+        let SocketParts {
+            core,
+            socket,
+            protocol,
+            made,
+            peer,
+            server,
+            ..
+        } = parts;
+        if server.is_none() {
+            // Accepted sockets inherit it from their listener.
+            names::set_nodelay(socket.as_fd());
+        }
+        let peer = peer.or_else(|| names::peer(socket.as_fd()).map(Address::from));
+        let this = Rc::new_cyclic(|me: &Weak<Self>| Self {
+            core,
+            flags: Flags::default(),
+            fd: RefCell::new(Some(socket)),
+            protocol: RefCell::new(Some(protocol)),
+            receive: Cell::new(None),
+            held: RefCell::default(),
+            sending: Cell::new(None),
+            pending: RefCell::default(),
+            limits: Cell::default(),
+            dropped_writes: Cell::new(0),
+            addresses: RefCell::new(Addresses { peer, own: None }),
+            server: RefCell::default(),
+            me: me.clone(),
+        });
+        if let Some(server) = server {
+            let id = server.attach(this.me.clone());
+            *this.server.borrow_mut() = Some((server, id));
+        }
+        let transport = this.clone();
+        this.core.defer(move || {
+            transport.start();
+            if let Some(made) = made {
+                made();
+            }
+        });
+        this
+    }
+
+    fn start(self: &Rc<Self>) {
+        if let Some(protocol) = self.protocol() {
+            let transport: Rc<dyn Transport> = self.clone();
+            // The transport stays open after a panic here, as asyncio's does.
+            self.call("Exception in callback connection_made", || {
+                protocol.base().connection_made(transport);
+            });
+        }
+        self.flags.set(Flag::Started);
+        self.arm_receive();
+    }
+
+    pub(super) fn me(&self) -> Option<Rc<Self>> {
+        self.me.upgrade()
+    }
+
+    pub(super) fn protocol(&self) -> Option<ProtocolKind> {
+        self.protocol.borrow().clone()
+    }
+
+    /// Calls a callback; a panic in it is reported and the connection goes on.
+    pub(super) fn call<R>(&self, message: &str, callback: impl FnOnce() -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(callback)) {
+            Ok(result) => Some(result),
+            Err(payload) => {
+                self.report_panic(message, payload);
+                None
+            }
+        }
+    }
+
+    /// Calls a callback that a panic ends the connection in.
+    #[inline]
+    pub(super) fn call_or_fail<R>(&self, message: &str, callback: impl FnOnce() -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(callback)) {
+            Ok(result) => Some(result),
+            Err(payload) => {
+                let error = io::Error::other(panic_text(&*payload).to_owned());
+                self.report_panic(message, payload);
+                self.force_close(Some(error));
+                None
+            }
+        }
+    }
+
+    fn report_panic(&self, message: &str, payload: Box<dyn Any + Send>) {
+        if is_loop_exit(&*payload) {
+            resume_unwind(payload);
+        }
+        let mut context = ExceptionContext::panic(message, payload);
+        context.transport = self.me().map(|me| me as Rc<dyn Transport>);
+        context.protocol = self.protocol();
+        self.core.report(context);
+    }
+
+    /// An error of the socket: not reported (the protocol hears of it), ends the connection.
+    pub(super) fn fail(&self, errno: i32) {
+        self.force_close(Some(io::Error::from_raw_os_error(errno)));
+    }
+
+    /// A misuse by the protocol: reported, ends the connection.
+    pub(super) fn fail_reported(&self, message: &str, error: io::Error) {
+        let text = error.to_string();
+        let kind = error.kind();
+        let mut context = ExceptionContext::error(message, error);
+        context.transport = self.me().map(|me| me as Rc<dyn Transport>);
+        context.protocol = self.protocol();
+        self.core.report(context);
+        self.force_close(Some(io::Error::new(kind, text)));
+    }
+
+    /// Ends the connection now: what is unsent is dropped, `connection_lost(error)` is queued. Does
+    /// nothing when that happened before.
+    pub(super) fn force_close(&self, error: Option<io::Error>) {
+        self.flags.set(Flag::Closing);
+        self.stop_receiving();
+        if let Some(gather) = self.pending.take() {
+            self.core.give_gather(gather);
+        }
+        if let Some((key, _)) = self.sending.take() {
+            self.core.abandon(key);
+        }
+        self.lose(error);
+    }
+
+    /// Queues `connection_lost`, once.
+    pub(super) fn lose(&self, error: Option<io::Error>) {
+        if self.flags.set(Flag::Lost) {
+            return;
+        }
+        let Some(me) = self.me() else { return };
+        self.core.defer(move || me.lost(error));
+    }
+
+    /// Delivers `connection_lost` and lets go of everything.
+    fn lost(&self, error: Option<io::Error>) {
+        if let Some(protocol) = self.protocol.borrow().clone() {
+            self.call("Exception in callback connection_lost", || {
+                protocol.base().connection_lost(error);
+            });
+        }
+        self.dispose();
+    }
+
+    fn dispose(&self) {
+        drop(self.protocol.take());
+        drop(self.held.take());
+        if let Some(key) = self.receive.take() {
+            self.core.abandon(key);
+        }
+        if let Some(fd) = self.fd.take() {
+            let mut addresses = self.addresses.borrow_mut();
+            if addresses.own.is_none() {
+                addresses.own = names::own(fd.as_fd()).map(Address::from);
+            }
+        }
+        if let Some((server, id)) = self.server.take() {
+            server.detach(id);
+        }
+    }
+
+    /// A write that can not be sent any more is dropped; many of them are reported once.
+    pub(super) fn drop_write(&self) {
+        let dropped = self.dropped_writes.get() + 1;
+        self.dropped_writes.set(dropped);
+        if dropped == LOSS_WARNING {
+            self.core.report(ExceptionContext::new(
+                "data is written to a connection that is closed or lost, and dropped",
+            ));
+        }
+    }
+}
+
+impl Complete for SocketTransport {
+    #[inline]
+    fn complete(self: Rc<Self>, event: Event) {
+        match event.op {
+            None => self.received(event),
+            Some(Op::Send { data, .. }) => self.sent(data, event.result),
+            Some(_) => self.receive_ended(event),
+        }
+    }
+}
+
+impl AtIterationEnd for SocketTransport {
+    fn iteration_ended(self: Rc<Self>) {
+        self.flags.clear(Flag::InEndList);
+        self.submit_pending();
+    }
+}
+
+impl Transport for SocketTransport {
+    fn get_extra_info(&self, name: &str) -> Option<ExtraInfo> {
+        match name {
+            "socket" => {
+                let number = self.fd.borrow().as_ref().map_or(-1, AsRawFd::as_raw_fd);
+                Some(ExtraInfo::Socket(number))
+            }
+            "peername" => self.addresses.borrow().peer.clone().map(ExtraInfo::Address),
+            "sockname" => {
+                let mut addresses = self.addresses.borrow_mut();
+                if addresses.own.is_none() {
+                    let fd = self.fd.borrow();
+                    addresses.own = fd
+                        .as_ref()
+                        .and_then(|fd| names::own(fd.as_fd()))
+                        .map(Address::from);
+                }
+                addresses.own.clone().map(ExtraInfo::Address)
+            }
+            _ => None,
+        }
+    }
+
+    fn with_fd(&self, f: &mut dyn FnMut(BorrowedFd<'_>)) {
+        let fd = self.fd.borrow().clone();
+        if let Some(fd) = fd {
+            f(fd.as_fd());
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.flags.has(Flag::Closing)
+    }
+
+    fn close(&self) {
+        if self.flags.set(Flag::Closing) {
+            return;
+        }
+        self.stop_receiving();
+        if self.unsent() == 0 {
+            self.lose(None);
+        } else {
+            self.flush_at_end();
+        }
+    }
+
+    fn abort(&self) {
+        self.force_close(None);
+    }
+
+    fn set_protocol(&self, protocol: ProtocolKind) {
+        if !self.flags.has(Flag::Lost) {
+            let old = self.protocol.replace(Some(protocol));
+            drop(old);
+        }
+    }
+
+    fn get_protocol(&self) -> Option<ProtocolKind> {
+        self.protocol()
+    }
+
+    fn is_reading(&self) -> bool {
+        !self.flags.has_any(Flag::Closing, Flag::ReadPaused)
+    }
+
+    fn pause_reading(&self) {
+        self.pause();
+    }
+
+    fn resume_reading(&self) {
+        self.resume();
+    }
+
+    fn set_write_buffer_limits(
+        &self,
+        high: Option<usize>,
+        low: Option<usize>,
+    ) -> Result<(), InvalidLimits> {
+        self.limits.set(WriteLimits::new(high, low)?);
+        self.pause_protocol_if_above();
+        Ok(())
+    }
+
+    fn get_write_buffer_limits(&self) -> WriteLimits {
+        self.limits.get()
+    }
+
+    fn get_write_buffer_size(&self) -> usize {
+        self.unsent()
+    }
+
+    fn write(&self, data: &[u8]) -> io::Result<()> {
+        if self.may_write(data.len())? {
+            self.gather(|gather| gather.push_copy(data));
+        }
+        Ok(())
+    }
+
+    fn write_chunk(&self, chunk: Chunk) -> io::Result<()> {
+        if self.may_write(chunk.len())? {
+            // A lease behind a send in flight would stay lent for as long as the peer likes.
+            let copied = chunk.is_lease() && self.sending.get().is_some();
+            self.gather(|gather| {
+                if copied {
+                    gather.push_copy(&chunk)
+                } else {
+                    gather.push(chunk)
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn writelines(&self, pieces: Vec<Chunk>) -> io::Result<()> {
+        if self.may_write(pieces.iter().map(|piece| piece.len()).sum())? {
+            self.gather(|gather| pieces.into_iter().for_each(|piece| gather.push(piece)));
+        }
+        Ok(())
+    }
+
+    fn write_eof(&self) -> io::Result<()> {
+        if self.flags.has(Flag::Closing) || self.flags.set(Flag::EofAsked) {
+            return Ok(());
+        }
+        if self.unsent() == 0 {
+            self.shut_down_writing();
+        } else {
+            self.flush_at_end();
+        }
+        Ok(())
+    }
+
+    fn can_write_eof(&self) -> bool {
+        true
+    }
+}
+
+impl Drop for SocketTransport {
+    /// Dropped without `connection_lost` (the loop was closed first): the descriptor closes, the
+    /// server forgets it.
+    fn drop(&mut self) {
+        self.dispose();
+    }
+}
