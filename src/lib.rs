@@ -12,8 +12,8 @@ pub mod transport;
 
 pub use driver::{Chunk, DriverKind, Lease};
 pub use event_loop::{
-    AbstractEventLoop, BaseEventLoop, ConnectOptions, EventLoopExt, ExceptionContext, LoopError,
-    LoopHandle, RunError, Server, ServerOptions, TimeoutError, UnixConnectOptions,
+    AbstractEventLoop, BaseEventLoop, ConnectOptions, Connected, EventLoopExt, ExceptionContext,
+    LoopError, LoopHandle, RunError, Server, ServerOptions, TimeoutError, UnixConnectOptions,
     UnixServerOptions, get_running_loop, sleep, timeout, timeout_at, try_get_running_loop,
     yield_now,
 };

@@ -52,6 +52,8 @@ pub struct Core {
     /// The loop stops when no task is left.
     pub(super) stop_when_idle: Cell<bool>,
     leaked: Cell<usize>,
+    // Boxed, because an operation holds the box: the kernel points into it.
+    #[expect(clippy::vec_box)]
     gathers: RefCell<Vec<Box<Gather>>>,
     kind: DriverKind,
 }
@@ -242,7 +244,7 @@ impl Core {
     /// An empty gather, warm if there is one.
     #[inline]
     pub fn take_gather(&self) -> Box<Gather> {
-        self.gathers.borrow_mut().pop().unwrap_or_else(Gather::new)
+        self.gathers.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Gives a gather back.

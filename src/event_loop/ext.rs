@@ -68,6 +68,9 @@ impl Drop for StopWhenDropped {
     }
 }
 
+/// A connection with the protocol that the program's factory made.
+pub type Connected<P> = (Rc<dyn Transport>, Rc<P>);
+
 /// What every loop offers, with generic arguments. Implemented for all loops, also behind `dyn`.
 pub trait EventLoopExt: AbstractEventLoop {
     /// Queues a callback for the next iteration.
@@ -189,7 +192,7 @@ pub trait EventLoopExt: AbstractEventLoop {
         &self,
         factory: impl FnOnce() -> Rc<P> + 'static,
         options: ConnectOptions,
-    ) -> LocalBoxFuture<io::Result<(Rc<dyn Transport>, Rc<P>)>> {
+    ) -> LocalBoxFuture<io::Result<Connected<P>>> {
         let (erased, made) = once(factory);
         let connecting = self.create_connection_dyn(erased, options);
         Box::pin(async move { Ok((connecting.await?.0, made.take())) })
@@ -203,7 +206,7 @@ pub trait EventLoopExt: AbstractEventLoop {
         &self,
         factory: impl FnOnce() -> Rc<P> + 'static,
         options: UnixConnectOptions,
-    ) -> LocalBoxFuture<io::Result<(Rc<dyn Transport>, Rc<P>)>> {
+    ) -> LocalBoxFuture<io::Result<Connected<P>>> {
         let (erased, made) = once(factory);
         let connecting = self.create_unix_connection_dyn(erased, options);
         Box::pin(async move { Ok((connecting.await?.0, made.take())) })

@@ -48,7 +48,7 @@ pub use error::LoopError;
 pub use exception::{
     Exception, ExceptionContext, ExceptionHandler, default_exception_handler, panic_text,
 };
-pub use ext::{EventLoopExt, RunError};
+pub use ext::{Connected, EventLoopExt, RunError};
 pub use factory::{Attachment, SocketParts, TransportFactory};
 pub use future::{Future, InvalidStateError};
 pub use handle::{Handle, ThreadSafeHandle, TimerHandle};

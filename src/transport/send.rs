@@ -91,12 +91,13 @@ impl SocketTransport {
     }
 
     pub(super) fn pause_protocol_if_above(&self) {
-        if self.unsent() > self.limits.get().high && !self.flags.set(Flag::WritePaused) {
-            if let Some(protocol) = self.protocol() {
-                self.call("protocol.pause_writing() failed", || {
-                    protocol.base().pause_writing()
-                });
-            }
+        if self.unsent() > self.limits.get().high
+            && !self.flags.set(Flag::WritePaused)
+            && let Some(protocol) = self.protocol()
+        {
+            self.call("protocol.pause_writing() failed", || {
+                protocol.base().pause_writing();
+            });
         }
     }
 
