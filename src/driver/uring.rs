@@ -45,6 +45,7 @@ use io_uring::squeue;
 use slots::Slots;
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use tag::Tag;
@@ -126,10 +127,18 @@ impl Driver for UringDriver {
         if !self.marks.is_empty() {
             self.keep_order(op);
         }
-        if let Op::Shutdown { fd, how } = op {
-            self.mark(key, fd, *how);
-        } else {
-            self.push_op(key, op);
+        match op {
+            Op::Send {
+                fd,
+                data,
+                inline,
+                urgent,
+            } => {
+                self.hurry |= *urgent;
+                self.push_send(key, fd.as_raw_fd(), data, *inline);
+            }
+            Op::Shutdown { fd, how } => self.mark(key, fd, *how),
+            _ => self.push_op(key, op),
         }
     }
 
@@ -204,7 +213,10 @@ impl Driver for UringDriver {
     }
 
     fn counters(&self) -> Counters {
-        self.counters
+        Counters {
+            submitted: self.ordered,
+            ..self.counters
+        }
     }
 
     fn shut_down(&mut self, leaked: usize) {

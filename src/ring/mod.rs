@@ -19,4 +19,4 @@ pub use buf_ring::BufRing;
 pub use queues::{Ring, Wait};
 pub use refusal::{Cause, Facts, Refusal};
 pub use setup::RingOptions;
-pub use sqe::recv_multi;
+pub use sqe::{recv_multi, send, sendmsg};

@@ -1,7 +1,10 @@
-//! Submission entries that the io-uring crate can not build (cookbook §9).
+//! Submission entries that are not built by the io-uring crate: what it can not build (cookbook
+//! §9), and the sends, which are on every message's way.
 //!
 //! **Guarantees.** The layout is the kernel's `struct io_uring_sqe`, checked at compile time; an
-//! entry made here is an ordinary entry of the crate.
+//! entry made here is an ordinary entry of the crate. Every field is written once, so that the
+//! compiler writes it where it belongs, in the queue: the crate's builders zero 64 bytes, write some
+//! and copy them all, which costs a stalled load.
 
 use io_uring::squeue;
 
@@ -41,20 +44,49 @@ const _: () = {
     assert!(offset_of!(Sqe, addr3) == 48);
 };
 
-/// `IORING_OP_RECV`.
+const NOTHING: Sqe = Sqe {
+    opcode: 0,
+    flags: 0,
+    ioprio: 0,
+    fd: -1,
+    off: 0,
+    addr: 0,
+    len: 0,
+    op_flags: 0,
+    user_data: 0,
+    buf_group: 0,
+    personality: 0,
+    file_index: 0,
+    addr3: 0,
+    pad: 0,
+};
+
+/// `IORING_OP_SENDMSG`, `_SEND`, `_RECV`.
+const OP_SENDMSG: u8 = 9;
+const OP_SEND: u8 = 26;
 const OP_RECV: u8 = 27;
 /// `IOSQE_BUFFER_SELECT`.
 const BUFFER_SELECT: u8 = 1 << 5;
+/// `IOSQE_CQE_SKIP_SUCCESS`.
+const SKIP_SUCCESS: u8 = 1 << 6;
 /// `IORING_RECVSEND_POLL_FIRST`, in `ioprio`.
 const POLL_FIRST: u16 = 1 << 0;
 /// `IORING_RECV_MULTISHOT`, in `ioprio`.
 const RECV_MULTISHOT: u16 = 1 << 1;
 
+impl Sqe {
+    #[inline(always)]
+    fn entry(self) -> squeue::Entry {
+        // SAFETY: both are the kernel's 64-byte entry, checked above; every bit pattern is valid.
+        unsafe { std::mem::transmute(self) }
+    }
+}
+
 /// A receive into buffers of `group`, chosen by the kernel: until it ends if `multishot`, else
 /// once. With `poll_first` it does not try before the socket is readable, and so waits for data
 /// even while the group is empty, instead of failing with `ENOBUFS` at once. (The crate's
 /// `RecvMulti` has no `ioprio`.)
-#[inline]
+#[inline(always)]
 pub fn recv_multi(
     fd: i32,
     group: u16,
@@ -62,25 +94,63 @@ pub fn recv_multi(
     poll_first: bool,
     user_data: u64,
 ) -> squeue::Entry {
-    let sqe = Sqe {
+    let multishot = if multishot { RECV_MULTISHOT } else { 0 };
+    let poll_first = if poll_first { POLL_FIRST } else { 0 };
+    Sqe {
         opcode: OP_RECV,
         flags: BUFFER_SELECT,
-        ioprio: if multishot { RECV_MULTISHOT } else { 0 }
-            | if poll_first { POLL_FIRST } else { 0 },
+        ioprio: multishot | poll_first,
         fd,
-        off: 0,
-        addr: 0,
-        len: 0,
-        op_flags: 0,
-        user_data,
         buf_group: group,
-        personality: 0,
-        file_index: 0,
-        addr3: 0,
-        pad: 0,
-    };
-    // SAFETY: both are the kernel's 64-byte entry, checked above; every bit pattern is valid.
-    unsafe { std::mem::transmute(sqe) }
+        user_data,
+        ..NOTHING
+    }
+    .entry()
+}
+
+/// A send of `len` bytes at `start`; `silent` asks for no completion on success.
+#[inline(always)]
+pub fn send(
+    fd: i32,
+    start: *const u8,
+    len: u32,
+    flags: i32,
+    silent: bool,
+    user_data: u64,
+) -> squeue::Entry {
+    Sqe {
+        opcode: OP_SEND,
+        flags: if silent { SKIP_SUCCESS } else { 0 },
+        fd,
+        addr: start as u64,
+        len,
+        op_flags: flags as u32,
+        user_data,
+        ..NOTHING
+    }
+    .entry()
+}
+
+/// A send of what `header` gathers; `silent` asks for no completion on success.
+#[inline(always)]
+pub fn sendmsg(
+    fd: i32,
+    header: *const libc::msghdr,
+    flags: i32,
+    silent: bool,
+    user_data: u64,
+) -> squeue::Entry {
+    Sqe {
+        opcode: OP_SENDMSG,
+        flags: if silent { SKIP_SUCCESS } else { 0 },
+        fd,
+        addr: header as u64,
+        len: 1,
+        op_flags: flags as u32,
+        user_data,
+        ..NOTHING
+    }
+    .entry()
 }
 
 #[cfg(test)]
@@ -106,5 +176,21 @@ mod tests {
             .flags(squeue::Flags::BUFFER_SELECT)
             .user_data(42);
         assert_eq!(bytes(&recv_multi(7, 3, false, true, 42)), bytes(&theirs));
+
+        let start = [0u8; 9].as_ptr();
+        let theirs = opcode::Send::new(types::Fd(7), start, 9)
+            .flags(libc::MSG_WAITALL)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(42);
+        let ours = send(7, start, 9, libc::MSG_WAITALL, true, 42);
+        assert_eq!(bytes(&ours), bytes(&theirs));
+        let header = std::ptr::dangling();
+        let theirs = opcode::SendMsg::new(types::Fd(7), header)
+            .flags(libc::MSG_WAITALL as u32)
+            .build()
+            .user_data(42);
+        let ours = sendmsg(7, header, libc::MSG_WAITALL, false, 42);
+        assert_eq!(bytes(&ours), bytes(&theirs));
     }
 }

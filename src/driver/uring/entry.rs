@@ -10,9 +10,9 @@
 use super::tag::{self, Tag};
 use super::{GROUP, MAX_TRANSFER, Pushed, UringDriver};
 use crate::driver::{Fd, Gather, Key, Op};
-use crate::ring::recv_multi;
+use crate::ring;
 use crate::sys;
-use io_uring::squeue::{Entry, Flags};
+use io_uring::squeue::Entry;
 use io_uring::{opcode, types};
 use std::os::fd::AsRawFd;
 
@@ -21,57 +21,16 @@ const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 /// What the socket takes at once, and all of it that it takes (D7).
 const INLINE_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
+#[inline]
 fn length(bytes: &[u8]) -> u32 {
     bytes.len().min(MAX_TRANSFER) as u32
 }
 
-/// The send of the gathered chunks (of the first [`MAX_VECTORS`](crate::driver::MAX_VECTORS) of
-/// them) and how many bytes that is. One chunk alone needs no vector.
-#[inline]
-fn send(fd: i32, data: &mut Gather, flags: i32) -> (Entry, usize) {
-    if let Some(bytes) = data.single() {
-        let entry = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), length(bytes))
-            .flags(flags)
-            .build();
-        return (entry, bytes.len());
-    }
-    let header = data.prepare();
-    let entry = opcode::SendMsg::new(types::Fd(fd), header)
-        .flags(flags as u32)
-        .build();
-    (entry, data.prepared())
-}
-
 impl UringDriver {
     /// Builds the entry of `op` and pushes it.
-    #[inline]
+    #[inline(never)]
     pub(super) fn push_op(&mut self, key: Key, op: &mut Op) {
         let (entry, tag) = match op {
-            Op::Send {
-                fd,
-                data,
-                inline,
-                urgent,
-            } => {
-                self.hurry |= *urgent;
-                let flags = if *inline { INLINE_FLAGS } else { SEND_FLAGS };
-                let (entry, total) = send(fd.as_raw_fd(), data, flags);
-                // The kernel shortens a longer transfer without a word.
-                if *inline && self.inline_sends && total <= MAX_TRANSFER {
-                    self.slots.set(key, Tag::Send);
-                    let entry = entry
-                        .flags(Flags::SKIP_SUCCESS)
-                        .user_data(tag::bits(key, Tag::Send));
-                    self.push(&entry);
-                    self.unsettled.push(Pushed {
-                        key,
-                        total: total as i32,
-                        at: self.ordered,
-                    });
-                    return;
-                }
-                (entry, Tag::Plain)
-            }
             Op::RecvMulti { fd } => {
                 // Trap T23: a multishot receive of a Unix socket may miss the end of the stream
                 // when it comes on the heels of data.
@@ -106,14 +65,60 @@ impl UringDriver {
             },
         };
         self.slots.set(key, tag);
-        self.push(&entry.user_data(tag::bits(key, tag)));
+        let entry = entry.user_data(tag::bits(key, tag));
+        self.push(|| entry.clone());
+    }
+
+    /// Sends the gathered chunks, or the first [`MAX_VECTORS`](crate::driver::MAX_VECTORS) of them.
+    #[inline]
+    pub(super) fn push_send(&mut self, key: Key, fd: i32, data: &mut Gather, inline: bool) {
+        let flags = if inline { INLINE_FLAGS } else { SEND_FLAGS };
+        // One chunk alone needs no vector.
+        if let Some(bytes) = data.single() {
+            let (start, len) = (bytes.as_ptr(), bytes.len());
+            let (silent, tag) = self.silence(inline, len);
+            self.slots.set(key, tag);
+            let bits = tag::bits(key, tag);
+            let length = length(bytes);
+            self.push(|| ring::send(fd, start, length, flags, silent, bits));
+            self.expect(key, silent, len);
+        } else {
+            let header = data.prepare();
+            let (silent, tag) = self.silence(inline, data.prepared());
+            self.slots.set(key, tag);
+            let bits = tag::bits(key, tag);
+            self.push(|| ring::sendmsg(fd, header, flags, silent, bits));
+            self.expect(key, silent, data.prepared());
+        }
+    }
+
+    /// Whether a send of `len` bytes may stay silent. The kernel shortens what is longer than it
+    /// transfers in one call, without a word.
+    #[inline(always)]
+    fn silence(&self, inline: bool, len: usize) -> (bool, Tag) {
+        match inline && self.inline_sends && len <= MAX_TRANSFER {
+            true => (true, Tag::Send),
+            false => (false, Tag::Plain),
+        }
+    }
+
+    /// A send was pushed; a silent one is settled after the enter that consumes it.
+    #[inline(always)]
+    fn expect(&mut self, key: Key, silent: bool, len: usize) {
+        if silent {
+            self.unsettled.push(Pushed {
+                key,
+                total: len as i32,
+                at: self.ordered,
+            });
+        }
     }
 
     #[inline]
     pub(super) fn push_receive(&mut self, key: Key, fd: i32, tag: Tag, poll_first: bool) {
         let multishot = tag == Tag::Receive;
-        let entry = recv_multi(fd, GROUP, multishot, poll_first, tag::bits(key, tag));
-        self.push(&entry);
+        let bits = tag::bits(key, tag);
+        self.push(|| ring::recv_multi(fd, GROUP, multishot, poll_first, bits));
     }
 
     pub(super) fn push_accept(&mut self, key: Key, op: &Op, tag: Tag) {
@@ -125,7 +130,8 @@ impl UringDriver {
                 .build(),
             _ => accept(fd),
         };
-        self.push(&entry.user_data(tag::bits(key, tag)));
+        let entry = entry.user_data(tag::bits(key, tag));
+        self.push(|| entry.clone());
     }
 
     pub(super) fn push_poll(&mut self, key: Key, op: &Op) {
@@ -135,7 +141,8 @@ impl UringDriver {
         let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), *events)
             .multi(true)
             .build();
-        self.push(&entry.user_data(tag::bits(key, Tag::Poll)));
+        let entry = entry.user_data(tag::bits(key, Tag::Poll));
+        self.push(|| entry.clone());
     }
 }
 
@@ -152,6 +159,7 @@ fn accept(fd: types::Fd) -> Entry {
 }
 
 /// Operations that are not on a message's way. `Err` is an errno to complete with.
+#[inline(never)]
 fn rare(op: &mut Op) -> Result<(Entry, Tag), i32> {
     let fd = types::Fd(op.fd().map_or(-1, AsRawFd::as_raw_fd));
     let entry = match op {

@@ -25,23 +25,23 @@ const TRIES: usize = 4;
 const BREATH: u64 = 1_000_000;
 
 impl UringDriver {
-    /// Appends an entry.
-    #[inline]
-    pub(super) fn push(&mut self, entry: &squeue::Entry) {
+    /// Appends the entry that `build` builds. (A closure: built where it is needed, it is written
+    /// to its slot directly.)
+    #[inline(always)]
+    pub(super) fn push(&mut self, build: impl Fn() -> squeue::Entry) {
         self.ordered += 1;
-        self.counters.submitted += 1;
         // SAFETY: the header of `entry.rs`: what the entry points to belongs to an operation in the
         // op table, or to the driver.
-        if self.backlog.is_empty() && unsafe { self.ring.push(entry) } {
+        if self.backlog.is_empty() && unsafe { self.ring.push(&build()) } {
             return;
         }
-        self.push_late(entry);
+        self.push_late(build());
     }
 
     #[cold]
-    fn push_late(&mut self, entry: &squeue::Entry) {
+    fn push_late(&mut self, entry: squeue::Entry) {
         self.counters.sq_full += 1;
-        self.backlog.push_back(entry.clone());
+        self.backlog.push_back(entry);
         self.enter(Wait::Submit);
         self.take_backlog();
     }
@@ -129,7 +129,7 @@ impl UringDriver {
             .build()
             .flags(Flags::SKIP_SUCCESS)
             .user_data(tag::IGNORED);
-        self.push(&entry);
+        self.push(|| entry.clone());
     }
 
     /// Watches the wake descriptor.
@@ -138,7 +138,7 @@ impl UringDriver {
             .multi(true)
             .build()
             .user_data(tag::WAKE);
-        self.push(&entry);
+        self.push(|| entry.clone());
     }
 
     /// Notes a shutdown; see the module.
