@@ -109,7 +109,7 @@ enum Shape {
 
 const VECTORS: usize = 16;
 const SMALL: usize = 64;
-const LARGE: usize = 256 * 1024;
+const LARGE: usize = 64 * 1024;
 
 /// What the kernel reads from; on the heap, so that it can be leaked.
 struct Source {
@@ -120,7 +120,7 @@ struct Source {
 
 impl Source {
     fn new(len: usize) -> Box<Self> {
-        let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+        let bytes = vec![0x5a; len];
         let vectors: Vec<libc::iovec> = bytes
             .chunks(len / VECTORS)
             .map(|part| libc::iovec {
