@@ -152,25 +152,46 @@ impl Orphaned {
     }
 }
 
-enum State {
-    Vacant {
-        next: u32,
-    },
-    InFlight {
-        op: Op,
-        target: Target,
-    },
-    Done {
-        op: Op,
-        target: Target,
-        result: i32,
-        parts: Parts,
-    },
+/// Where an entry stands in its life; see the module.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Vacant,
+    InFlight,
+    Done,
 }
 
+/// One slot. Its members are changed in place: what an entry owns is moved twice in its life, in
+/// and out.
 struct Entry {
-    state: State,
     generation: u32,
+    phase: Phase,
+    /// While vacant: the next vacant entry.
+    next: u32,
+    /// While done: the result.
+    result: i32,
+    /// `None` exactly while vacant.
+    op: Option<Op>,
+    /// `Orphan` while vacant.
+    target: Target,
+    /// While done, for a waiter: what came with the result.
+    parts: Parts,
+}
+
+impl Entry {
+    const fn vacant(next: u32) -> Self {
+        Self {
+            generation: 0,
+            phase: Phase::Vacant,
+            next,
+            result: 0,
+            op: None,
+            target: Target::Orphan,
+            parts: Parts {
+                lease: None,
+                fd: None,
+            },
+        }
+    }
 }
 
 /// The table; see the module.
@@ -202,6 +223,7 @@ impl OpTable {
         Self::default()
     }
 
+    /// The entry of a key that is not stale. It may be vacant only if nobody ever had the key.
     #[inline]
     fn entry(&mut self, key: Key) -> Option<&mut Entry> {
         let chunk = self.chunks.get_mut(key.index as usize / CHUNK)?;
@@ -209,6 +231,7 @@ impl OpTable {
         (entry.generation == key.generation).then_some(entry)
     }
 
+    #[cold]
     fn add_chunk(&mut self) {
         let first = (self.chunks.len() * CHUNK) as u32;
         assert!(
@@ -217,15 +240,12 @@ impl OpTable {
         );
         let free = self.free;
         let chunk: Vec<Entry> = (0..CHUNK as u32)
-            .map(|i| Entry {
-                state: State::Vacant {
-                    next: if i + 1 < CHUNK as u32 {
-                        first + i + 1
-                    } else {
-                        free
-                    },
-                },
-                generation: 0,
+            .map(|i| {
+                Entry::vacant(if i + 1 < CHUNK as u32 {
+                    first + i + 1
+                } else {
+                    free
+                })
             })
             .collect();
         let Ok(chunk) = chunk.into_boxed_slice().try_into() else {
@@ -243,31 +263,39 @@ impl OpTable {
         }
         let index = self.free;
         let entry = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
-        let State::Vacant { next } = entry.state else {
-            unreachable!("free list holds vacant entries")
-        };
-        entry.state = State::InFlight { op, target };
-        let generation = entry.generation;
-        self.free = next;
+        entry.phase = Phase::InFlight;
+        entry.op = Some(op);
+        entry.target = target;
+        self.free = entry.next;
         self.in_flight += 1;
-        Key { index, generation }
+        Key {
+            index,
+            generation: entry.generation,
+        }
     }
 
-    fn free(&mut self, key: Key) -> State {
-        let free = self.free;
-        let entry = &mut self.chunks[key.index as usize / CHUNK][key.index as usize % CHUNK];
-        let state = std::mem::replace(&mut entry.state, State::Vacant { next: free });
+    /// Makes an entry vacant; `None` when it is already. The key is stale from now on.
+    #[inline]
+    fn free(&mut self, key: Key) -> Option<(Op, Target, Parts)> {
+        let next = self.free;
+        let entry = self.entry(key)?;
+        let op = entry.op.take()?;
+        let target = std::mem::replace(&mut entry.target, Target::Orphan);
+        let parts = std::mem::take(&mut entry.parts);
+        entry.phase = Phase::Vacant;
         entry.generation = entry.generation.wrapping_add(1);
+        entry.next = next;
         self.free = key.index;
-        state
+        Some((op, target, parts))
     }
 
     /// The operation, while it is in flight.
     #[inline]
     pub fn op_mut(&mut self, key: Key) -> Option<&mut Op> {
-        match &mut self.entry(key)?.state {
-            State::InFlight { op, .. } => Some(op),
-            _ => None,
+        let entry = self.entry(key)?;
+        match entry.phase {
+            Phase::InFlight => entry.op.as_mut(),
+            Phase::Vacant | Phase::Done => None,
         }
     }
 
@@ -281,66 +309,60 @@ impl OpTable {
     #[inline]
     pub fn dispatch(&mut self, completion: Completion, pool: &Rc<Pool>) -> Dispatch {
         let Completion { key, result, flags } = completion;
-        let more = flags & FLAG_MORE != 0;
-        let state = self.entry(key).map(|entry| &mut entry.state);
-        let Some(State::InFlight { op, target }) = state else {
+        let entry = self
+            .entry(key)
+            .filter(|entry| entry.phase == Phase::InFlight);
+        let Some(entry) = entry else {
             self.stale += 1;
             drop(Parts::take(result, flags, pool));
             return Dispatch::Nothing;
         };
-        let ready = ReadyEntry {
-            index: key.index,
-            generation: key.generation,
-            result,
-            flags,
-            kind: Kind::Completion,
-        };
-        if more {
-            return match target {
-                Target::Callback(_) => Dispatch::Ready(ready),
-                // Only callbacks can hear more than once.
-                Target::Waiter(_) | Target::Orphan => {
-                    op.adopt(result, Parts::take(result, flags, pool));
-                    self.adopted += 1;
-                    Dispatch::Nothing
-                }
-            };
-        }
-        if let Target::Callback(_) = target {
+        if let Target::Callback(_) = entry.target {
             // The ready entry carries lease and descriptor on; `event` takes them.
-            self.finish(key, result, Parts::default());
-            return Dispatch::Ready(ready);
+            if flags & FLAG_MORE == 0 {
+                entry.phase = Phase::Done;
+                self.in_flight -= 1;
+            }
+            return Dispatch::Ready(ReadyEntry {
+                index: key.index,
+                generation: key.generation,
+                result,
+                flags,
+                kind: Kind::Completion,
+            });
         }
+        self.dispatch_to_future(completion, pool)
+    }
+
+    /// The same for an operation in flight whose target is a waiter, or nobody.
+    fn dispatch_to_future(&mut self, completion: Completion, pool: &Rc<Pool>) -> Dispatch {
+        let Completion { key, result, flags } = completion;
         let parts = Parts::take(result, flags, pool);
-        if let Target::Waiter(waker) = target {
+        let Some(entry) = self.entry(key) else {
+            unreachable!("the caller looked it up")
+        };
+        if flags & FLAG_MORE != 0 {
+            // Only callbacks can hear more than once.
+            if let Some(op) = &entry.op {
+                op.adopt(result, parts);
+            }
+            self.adopted += 1;
+            return Dispatch::Nothing;
+        }
+        if let Target::Waiter(waker) = &mut entry.target {
             let waker = std::mem::replace(waker, Waker::noop().clone());
-            self.finish(key, result, parts);
+            entry.phase = Phase::Done;
+            entry.result = result;
+            entry.parts = parts;
+            self.in_flight -= 1;
             return Dispatch::Wake(waker);
         }
         self.in_flight -= 1;
         self.adopted += u64::from(result >= 0);
-        let State::InFlight { op, .. } = self.free(key) else {
-            unreachable!("matched above")
+        let Some((op, ..)) = self.free(key) else {
+            unreachable!("an operation in flight")
         };
         Dispatch::Drop(Adopted { op, result, parts })
-    }
-
-    /// InFlight to Done.
-    fn finish(&mut self, key: Key, result: i32, parts: Parts) {
-        self.in_flight -= 1;
-        let Some(entry) = self.entry(key) else {
-            unreachable!("the caller looked it up")
-        };
-        let state = std::mem::replace(&mut entry.state, State::Vacant { next: NO_ENTRY });
-        let State::InFlight { op, target } = state else {
-            unreachable!("the caller matched")
-        };
-        entry.state = State::Done {
-            op,
-            target,
-            result,
-            parts,
-        };
     }
 
     /// The event of a ready entry of kind [`Kind::Completion`] and its target, or `None` when the
@@ -355,49 +377,37 @@ impl OpTable {
             index: ready.index,
             generation: ready.generation,
         };
+        let result = ready.result;
         let more = ready.flags & FLAG_MORE != 0;
-        let parts = Parts::take(ready.result, ready.flags, pool);
-        let event = |parts: Parts, op| Event {
+        let parts = Parts::take(result, ready.flags, pool);
+        let (target, op) = if more {
+            // Later completions may be queued behind this one, so the entry may be `Done` already.
+            let entry = self.entry(key)?;
+            match &entry.target {
+                Target::Callback(target) => (target.clone(), None),
+                Target::Waiter(_) | Target::Orphan => {
+                    entry.op.as_ref()?.adopt(result, parts);
+                    return None;
+                }
+            }
+        } else {
+            match self.free(key)? {
+                (op, Target::Callback(target), _) => (target, Some(op)),
+                (op, Target::Waiter(_) | Target::Orphan, _) => {
+                    op.adopt(result, parts);
+                    return None;
+                }
+            }
+        };
+        let event = Event {
             key,
-            result: ready.result,
+            result,
             more,
             lease: parts.lease,
             fd: parts.fd,
             op,
         };
-        if more {
-            // Later completions may be queued behind this one, so the entry may be `Done` already.
-            return match &mut self.entry(key)?.state {
-                State::InFlight {
-                    target: Target::Callback(target),
-                    ..
-                }
-                | State::Done {
-                    target: Target::Callback(target),
-                    ..
-                } => Some((target.clone(), event(parts, None))),
-                State::InFlight { op, .. } | State::Done { op, .. } => {
-                    op.adopt(ready.result, parts);
-                    None
-                }
-                State::Vacant { .. } => None,
-            };
-        }
-        self.entry(key)?;
-        match self.free(key) {
-            State::Done {
-                op,
-                target: Target::Callback(target),
-                ..
-            } => Some((target, event(parts, Some(op)))),
-            State::Done { op, .. } => {
-                op.adopt(ready.result, parts);
-                None
-            }
-            State::InFlight { .. } | State::Vacant { .. } => {
-                unreachable!("a final completion was queued for an operation that is not done")
-            }
-        }
+        Some((target, event))
     }
 
     /// For a future: the operation and its result if it is done, else the waker is kept.
@@ -406,22 +416,16 @@ impl OpTable {
     /// With a stale key: a future that finished must not be polled again.
     pub fn poll(&mut self, key: Key, waker: &Waker) -> Option<(Op, i32, Option<OwnedFd>)> {
         let entry = self.entry(key).expect("polled an operation that is gone");
-        match &mut entry.state {
-            State::InFlight { target, .. } => {
-                match target {
-                    Target::Waiter(old) if old.will_wake(waker) => {}
-                    _ => *target = Target::Waiter(waker.clone()),
-                }
-                None
+        if entry.phase == Phase::InFlight {
+            match &entry.target {
+                Target::Waiter(old) if old.will_wake(waker) => {}
+                _ => entry.target = Target::Waiter(waker.clone()),
             }
-            State::Done { .. } => match self.free(key) {
-                State::Done {
-                    op, result, parts, ..
-                } => Some((op, result, parts.fd)),
-                _ => unreachable!("matched above"),
-            },
-            State::Vacant { .. } => unreachable!("a vacant entry has another generation"),
+            return None;
         }
+        let result = entry.result;
+        let (op, _, parts) = self.free(key)?;
+        Some((op, result, parts.fd))
     }
 
     /// Takes the target away. What the operation still brings is adopted by its orphan rule.
@@ -429,30 +433,24 @@ impl OpTable {
         let Some(entry) = self.entry(key) else {
             return Orphaned::Stale;
         };
-        match &mut entry.state {
-            State::InFlight { target, .. } => {
-                *target = Target::Orphan;
+        match (entry.phase, &entry.target) {
+            (Phase::InFlight, _) => {
+                entry.target = Target::Orphan;
                 Orphaned::InFlight
             }
             // The final completion waits in the ready queue; `event` will adopt it.
-            State::Done {
-                target: target @ Target::Callback(_),
-                ..
-            } => {
-                *target = Target::Orphan;
+            (Phase::Done, Target::Callback(_)) => {
+                entry.target = Target::Orphan;
                 Orphaned::Stale
             }
-            State::Done {
-                target: Target::Orphan,
-                ..
-            } => Orphaned::Stale,
-            State::Done { .. } => match self.free(key) {
-                State::Done {
-                    op, result, parts, ..
-                } => Orphaned::Done(Adopted { op, result, parts }),
-                _ => unreachable!("matched above"),
-            },
-            State::Vacant { .. } => Orphaned::Stale,
+            (Phase::Done, Target::Waiter(_)) => {
+                let result = entry.result;
+                match self.free(key) {
+                    Some((op, _, parts)) => Orphaned::Done(Adopted { op, result, parts }),
+                    None => Orphaned::Stale,
+                }
+            }
+            (Phase::Done, Target::Orphan) | (Phase::Vacant, _) => Orphaned::Stale,
         }
     }
 
@@ -483,7 +481,7 @@ impl OpTable {
     /// The keys of all entries that are not vacant.
     pub fn keys(&self) -> Vec<Key> {
         self.entries()
-            .filter(|(_, entry)| !matches!(entry.state, State::Vacant { .. }))
+            .filter(|(_, entry)| entry.phase != Phase::Vacant)
             .map(|(index, entry)| Key {
                 index,
                 generation: entry.generation,
@@ -494,10 +492,8 @@ impl OpTable {
     /// The names of the operations in flight.
     pub fn names_in_flight(&self) -> Vec<&'static str> {
         self.entries()
-            .filter_map(|(_, entry)| match &entry.state {
-                State::InFlight { op, .. } => Some(op.name()),
-                _ => None,
-            })
+            .filter(|(_, entry)| entry.phase == Phase::InFlight)
+            .filter_map(|(_, entry)| entry.op.as_ref().map(Op::name))
             .collect()
     }
 
@@ -513,12 +509,10 @@ impl OpTable {
 impl Drop for OpTable {
     fn drop(&mut self) {
         for entry in self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut()) {
-            if matches!(entry.state, State::InFlight { .. }) {
+            if entry.phase == Phase::InFlight {
                 // The kernel may still write to its memory: leaked on purpose.
-                std::mem::forget(std::mem::replace(
-                    &mut entry.state,
-                    State::Vacant { next: NO_ENTRY },
-                ));
+                std::mem::forget(entry.op.take());
+                std::mem::forget(std::mem::replace(&mut entry.target, Target::Orphan));
             }
         }
     }
