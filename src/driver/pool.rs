@@ -16,7 +16,6 @@
 use super::Unpark;
 use super::lease::Lease;
 use crate::ring::BufRing;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -58,18 +57,30 @@ unsafe impl Send for Segment {}
 // SAFETY: as above; all shared state is atomic.
 unsafe impl Sync for Segment {}
 
-const SEGMENT_LAYOUT: Layout = match Layout::from_size_align(BUFFER_SIZE * SEGMENT_BUFFERS, 4096) {
-    Ok(layout) => layout,
-    Err(_) => panic!("segment layout"),
-};
+/// Bytes of a segment.
+const SEGMENT_SIZE: usize = BUFFER_SIZE * SEGMENT_BUFFERS;
 
 impl Segment {
     fn new(first_id: u16, shared: Arc<Shared>) -> Arc<Self> {
-        // SAFETY: the layout's size is not 0.
-        let start = unsafe { alloc_zeroed(SEGMENT_LAYOUT) };
-        let Some(start) = NonNull::new(start) else {
-            handle_alloc_error(SEGMENT_LAYOUT)
+        // Mapped, not allocated: the memory reads as zeroes and a page costs nothing before the
+        // first byte arrives in it.
+        // SAFETY: a fresh private mapping at an address of the kernel's choice.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                SEGMENT_SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
         };
+        assert!(
+            start != libc::MAP_FAILED,
+            "no memory for receive buffers: {}",
+            std::io::Error::last_os_error()
+        );
+        let start = NonNull::new(start.cast()).expect("the kernel maps nothing at 0");
         Arc::new(Self {
             start,
             first_id,
@@ -100,9 +111,9 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout; nobody holds a buffer of it any more, since
-        // every holder keeps the Arc (and the kernel is drained or the Arc leaked).
-        unsafe { dealloc(self.start.as_ptr(), SEGMENT_LAYOUT) }
+        // SAFETY: mapped in `new`; nobody holds a buffer of it any more, since every holder keeps the
+        // Arc (and the kernel is drained or the Arc leaked).
+        unsafe { libc::munmap(self.start.as_ptr().cast(), SEGMENT_SIZE) };
     }
 }
 
