@@ -13,6 +13,7 @@ pub mod machine;
 pub mod net;
 pub mod page;
 pub mod process;
+pub mod quiet;
 pub mod ring;
 pub mod stats;
 pub mod syscalls;

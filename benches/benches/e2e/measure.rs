@@ -5,6 +5,7 @@ use crate::options::Options;
 use ringloop_benches::histogram::Histogram;
 use ringloop_benches::load::{Load, Session, Slice, Work};
 use ringloop_benches::process::{Server, Softirqs};
+use ringloop_benches::quiet::Watch;
 use ringloop_benches::stats::{Median, median};
 use ringloop_benches::syscalls::Tool;
 use std::io;
@@ -30,14 +31,27 @@ pub struct Figures {
 pub struct Measured {
     pub cell: Cell,
     pub figures: Vec<Figures>,
+    /// Cycles that were driven, and that counted for the server with the fewest: the others were
+    /// disturbed by something else that ran.
+    pub cycles: (usize, usize),
+}
+
+/// How often a cell is driven at most, as a multiple of the cycles asked for, while something else
+/// runs and spoils slices.
+const PERSISTENCE: usize = 4;
+
+/// What one slice gave.
+struct Sample {
+    cpu: f64,
+    rate: f64,
+    latency: Histogram,
+    quiet: bool,
 }
 
 struct Running {
     server: Server,
     session: Session,
-    cpu: Vec<f64>,
-    rate: Vec<f64>,
-    latency: Histogram,
+    samples: Vec<Sample>,
 }
 
 fn named<T>(result: io::Result<T>, server: &str) -> io::Result<T> {
@@ -64,32 +78,34 @@ pub fn cell(
         all.push(Running {
             server,
             session,
-            cpu: Vec::new(),
-            rate: Vec::new(),
-            latency: Histogram::default(),
+            samples: Vec::new(),
         });
     }
-    let softirqs = Softirqs::of(options.server_core);
-    for cycle in 0..options.cycles {
-        // Each cycle begins with another server, so that none is always first after a pause.
-        for turn in 0..all.len() {
-            let place = (cycle + turn) % all.len();
-            let running = &mut all[place];
-            let before = running.server.cpu()? + softirqs.cpu();
-            let slice = named(load.drive(&running.session, options.slice), &servers[place])?;
-            let used = running.server.cpu()? + softirqs.cpu() - before;
-            running.cpu.push(used as f64 / requests(&slice));
-            running
-                .rate
-                .push(requests(&slice) / slice.elapsed.as_secs_f64());
-            running.latency.add(&slice.latency);
-        }
+    let mut driven = 0;
+    while driven < options.cycles
+        || driven < options.cycles * PERSISTENCE && undisturbed(&all) < options.cycles
+    {
+        cycle(load, &mut all, driven, servers, options)?;
+        driven += 1;
     }
-    let reference = all[0].cpu.clone();
+    let counted = undisturbed(&all);
+    // With hardly any quiet slices, disturbed ones are better than none.
+    let all_count = counted < options.cycles.div_ceil(2);
     let mut figures = Vec::new();
-    for (name, running) in servers.iter().zip(all) {
+    let counts: Vec<Vec<bool>> = all
+        .iter()
+        .map(|running| {
+            std::iter::zip(&running.samples, &all[0].samples)
+                .map(|(mine, reference)| all_count || mine.quiet && reference.quiet)
+                .collect()
+        })
+        .collect();
+    let reference: Vec<f64> = all[0].samples.iter().map(|sample| sample.cpu).collect();
+    for ((name, running), counts) in servers.iter().zip(all).zip(counts) {
         let Running {
-            server, session, ..
+            server,
+            session,
+            samples,
         } = running;
         let mut system_calls = None;
         if let Some(tool) = tool {
@@ -102,21 +118,72 @@ pub fn cell(
         server.page().count(true);
         let slice = named(load.drive(&session, options.slice), name)?;
         server.page().count(false);
-        let ratios: Vec<f64> = std::iter::zip(&running.cpu, &reference)
-            .map(|(cpu, reference)| cpu / reference)
-            .collect();
+        let (mut cpu, mut ratio, mut rate) = (Vec::new(), Vec::new(), Vec::new());
+        let mut latency = Histogram::default();
+        for ((sample, reference), counts) in samples.iter().zip(&reference).zip(counts) {
+            if counts {
+                cpu.push(sample.cpu);
+                ratio.push(sample.cpu / reference);
+                rate.push(sample.rate);
+                latency.add(&sample.latency);
+            }
+        }
         figures.push(Figures {
             server: name.clone(),
-            cpu: median(&running.cpu),
-            ratio: median(&ratios),
-            rate: median(&running.rate),
-            latency: running.latency,
+            cpu: median(&cpu),
+            ratio: median(&ratio),
+            rate: median(&rate),
+            latency,
             system_calls,
             allocations: server.page().allocations() as f64 / requests(&slice),
         });
         named(load.close(session), name)?;
     }
-    Ok(Measured { cell, figures })
+    Ok(Measured {
+        cell,
+        figures,
+        cycles: (driven, if all_count { 0 } else { counted }),
+    })
+}
+
+/// Cycles in which the server that was disturbed most and the reference were both undisturbed.
+fn undisturbed(all: &[Running]) -> usize {
+    all.iter()
+        .map(|running| {
+            std::iter::zip(&running.samples, &all[0].samples)
+                .filter(|(mine, reference)| mine.quiet && reference.quiet)
+                .count()
+        })
+        .min()
+        .unwrap_or(0)
+}
+
+/// Drives each server once.
+fn cycle(
+    load: &mut Load,
+    all: &mut [Running],
+    number: usize,
+    servers: &[String],
+    options: &Options,
+) -> io::Result<()> {
+    let softirqs = Softirqs::of(options.server_core);
+    for turn in 0..all.len() {
+        // Each cycle begins with another server, so that none is always first after a pause.
+        let place = (number + turn) % all.len();
+        let running = &mut all[place];
+        let watch = Watch::begin()?;
+        let before = running.server.cpu()? + softirqs.cpu();
+        let slice = named(load.drive(&running.session, options.slice), &servers[place])?;
+        let used = running.server.cpu()? + softirqs.cpu() - before;
+        let quiet = watch.end()?;
+        running.samples.push(Sample {
+            cpu: used as f64 / requests(&slice),
+            rate: requests(&slice) / slice.elapsed.as_secs_f64(),
+            latency: slice.latency,
+            quiet,
+        });
+    }
+    Ok(())
 }
 
 /// Bytes of memory, and of heap, for each of so many connections, each served once.

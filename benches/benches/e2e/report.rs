@@ -50,7 +50,15 @@ pub fn cell(measured: &Measured) -> String {
             number(figures.allocations),
         ]);
     }
-    table.markdown()
+    let (driven, counted) = measured.cycles;
+    let note = if counted == 0 {
+        format!("{driven} cycles, most of them disturbed by something else that ran.\n")
+    } else if counted < driven {
+        format!("{driven} cycles, of which at least {counted} were undisturbed and count.\n")
+    } else {
+        String::new()
+    };
+    format!("{}\n{note}", table.markdown())
 }
 
 impl Report<'_> {
