@@ -55,7 +55,7 @@ pub use lease::Lease;
 pub use op::{Op, SockAddr};
 pub use pool::{BUFFER_SIZE, MAX_BUFFERS, Pool, SEGMENT_BUFFERS};
 pub(crate) use table::MAX_OPERATIONS;
-pub use table::{Complete, Dispatch, Event, OpTable, Orphaned, Target};
+pub use table::{Complete, Delivery, Dispatch, Event, OpTable, Orphaned, Target};
 
 /// Which driver a loop runs on, or shall run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,7 +14,7 @@
 //! handed to the caller.
 //!
 //! ```text
-//!            insert                      final completion                      take / event
+//!            insert                      final completion                      take / deliver
 //!   Vacant ─────────▶ InFlight(target) ───────────────────▶ Done(target, result) ────────▶ Vacant
 //!                          │ orphan(): target forgotten                              ▲
 //!                          └──────▶ InFlight(Orphan) ── final completion: adopt ─────┘
@@ -36,10 +36,60 @@ const CHUNK: usize = 64;
 /// The most operations in flight. The upper bits of an index belong to the drivers.
 pub(crate) const MAX_OPERATIONS: u32 = 1 << 28;
 
-/// Receives the completions of an operation in the callback phase of an iteration.
+/// Receives the completions of an operation in the callback phase of an iteration. No borrow of the
+/// loop is held: everything may be called from here.
 pub trait Complete {
-    /// One completion. No borrow of the loop is held: everything may be called from here.
+    /// One completion.
     fn complete(self: Rc<Self>, event: Event);
+
+    /// A shorter way for the most frequent one: bytes of a multishot receive that goes on.
+    fn received(self: Rc<Self>, key: Key, lease: Lease) {
+        self.complete(Event {
+            key,
+            result: lease.len() as i32,
+            more: true,
+            lease: Some(lease),
+            fd: None,
+            op: None,
+        });
+    }
+
+    /// A shorter way for the next: the final completion of a send, with the operation.
+    fn sent(self: Rc<Self>, key: Key, send: Op, result: i32) {
+        self.complete(Event {
+            key,
+            result,
+            more: false,
+            lease: None,
+            fd: None,
+            op: Some(send),
+        });
+    }
+}
+
+/// What a completion brings to a [`Complete`] target.
+pub enum Delivery {
+    /// For [`Complete::received`].
+    Data(Rc<dyn Complete>, Key, Lease),
+    /// For [`Complete::sent`].
+    Sent(Rc<dyn Complete>, Key, Op, i32),
+    /// For [`Complete::complete`].
+    Event(Rc<dyn Complete>, Event),
+    /// The target is gone.
+    Nothing,
+}
+
+impl Delivery {
+    /// Calls the target.
+    #[inline]
+    pub fn call(self) {
+        match self {
+            Self::Data(target, key, lease) => target.received(key, lease),
+            Self::Sent(target, key, send, result) => target.sent(key, send, result),
+            Self::Event(target, event) => target.complete(event),
+            Self::Nothing => {}
+        }
+    }
 }
 
 /// Who hears of a completion.
@@ -107,7 +157,7 @@ impl Parts {
             None
         };
         // SAFETY: FLAG_FD says that the completion owns the descriptor, and only this consumes it:
-        // every path of `dispatch` and `event` takes the parts of a completion at most once.
+        // every path of `dispatch` and `deliver` takes the parts of a completion at most once.
         let fd = (flags & FLAG_FD != 0).then(|| unsafe { own(result) });
         Self { lease, fd }
     }
@@ -274,18 +324,25 @@ impl OpTable {
         }
     }
 
-    /// Makes an entry vacant; `None` when it is already. The key is stale from now on.
+    /// Makes an entry vacant whose members were taken out. The key is stale from now on.
     #[inline]
-    fn free(&mut self, key: Key) -> Option<(Op, Target, Parts)> {
+    fn vacate(&mut self, key: Key) {
         let next = self.free;
-        let entry = self.entry(key)?;
-        let op = entry.op.take()?;
-        let target = std::mem::replace(&mut entry.target, Target::Orphan);
-        let parts = std::mem::take(&mut entry.parts);
+        let Some(entry) = self.entry(key) else { return };
         entry.phase = Phase::Vacant;
         entry.generation = entry.generation.wrapping_add(1);
         entry.next = next;
         self.free = key.index;
+    }
+
+    /// Takes an entry's members out; `None` when it is vacant already. The key is stale from now on.
+    #[inline]
+    fn free(&mut self, key: Key) -> Option<(Op, Target, Parts)> {
+        let entry = self.entry(key)?;
+        let op = entry.op.take()?;
+        let target = std::mem::replace(&mut entry.target, Target::Orphan);
+        let parts = std::mem::take(&mut entry.parts);
+        self.vacate(key);
         Some((op, target, parts))
     }
 
@@ -318,7 +375,7 @@ impl OpTable {
             return Dispatch::Nothing;
         };
         if let Target::Callback(_) = entry.target {
-            // The ready entry carries lease and descriptor on; `event` takes them.
+            // The ready entry carries lease and descriptor on; `deliver` takes them.
             if flags & FLAG_MORE == 0 {
                 entry.phase = Phase::Done;
                 self.in_flight -= 1;
@@ -365,9 +422,45 @@ impl OpTable {
         Dispatch::Drop(Adopted { op, result, parts })
     }
 
-    /// The event of a ready entry of kind [`Kind::Completion`] and its target, or `None` when the
-    /// target was orphaned meanwhile (the result is adopted then).
+    /// What a ready entry of kind [`Kind::Completion`] brings, and to whom. When the target was
+    /// orphaned meanwhile, the result is adopted.
     #[inline]
+    pub fn deliver(&mut self, ready: ReadyEntry, pool: &Rc<Pool>) -> Delivery {
+        let key = Key {
+            index: ready.index,
+            generation: ready.generation,
+        };
+        // The common case: received bytes, more to come. (Later completions may be queued behind
+        // this one, so the entry may be `Done` already.)
+        const DATA: u32 = FLAG_MORE | FLAG_BUFFER;
+        if ready.flags & (DATA | FLAG_FD) == DATA
+            && let Some(entry) = self.entry(key)
+            && let Target::Callback(target) = &entry.target
+            && let Some(lease) = pool.claim((ready.flags >> 16) as u16, ready.result)
+        {
+            return Delivery::Data(target.clone(), key, lease);
+        }
+        if ready.flags == 0
+            && let Some(entry) = self.entry(key)
+            && matches!(entry.op, Some(Op::Send { .. }))
+            && matches!(entry.target, Target::Callback(_))
+        {
+            let (Some(send), Target::Callback(target)) = (
+                entry.op.take(),
+                std::mem::replace(&mut entry.target, Target::Orphan),
+            ) else {
+                unreachable!("matched above")
+            };
+            self.vacate(key);
+            return Delivery::Sent(target, key, send, ready.result);
+        }
+        self.event(ready, pool)
+            .map_or(Delivery::Nothing, |(target, event)| {
+                Delivery::Event(target, event)
+            })
+    }
+
+    /// As [`deliver`](Self::deliver), in the form that fits every completion.
     pub fn event(
         &mut self,
         ready: ReadyEntry,
@@ -381,7 +474,6 @@ impl OpTable {
         let more = ready.flags & FLAG_MORE != 0;
         let parts = Parts::take(result, ready.flags, pool);
         let (target, op) = if more {
-            // Later completions may be queued behind this one, so the entry may be `Done` already.
             let entry = self.entry(key)?;
             match &entry.target {
                 Target::Callback(target) => (target.clone(), None),
@@ -438,7 +530,7 @@ impl OpTable {
                 entry.target = Target::Orphan;
                 Orphaned::InFlight
             }
-            // The final completion waits in the ready queue; `event` will adopt it.
+            // The final completion waits in the ready queue; `deliver` will adopt it.
             (Phase::Done, Target::Callback(_)) => {
                 entry.target = Target::Orphan;
                 Orphaned::Stale
@@ -457,7 +549,7 @@ impl OpTable {
     /// Takes in a completion when no loop runs any more: nobody hears of it, it is adopted.
     pub(super) fn reap(&mut self, completion: Completion, pool: &Rc<Pool>) {
         match self.dispatch(completion, pool) {
-            Dispatch::Ready(ready) => drop(self.event(ready, pool)),
+            Dispatch::Ready(ready) => drop(self.deliver(ready, pool)),
             Dispatch::Drop(adopted) => adopted.adopt(),
             Dispatch::Wake(_) | Dispatch::Nothing => {}
         }

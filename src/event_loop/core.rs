@@ -14,7 +14,7 @@ use super::exception::{Exception, ExceptionContext, Reporter};
 use super::handle::HandleOwner;
 use super::timers::{TimerId, Timers};
 use crate::driver::{
-    Completions, Counters, Driver, DriverKind, Event, Gather, Key, Op, OpTable, Pool, Target,
+    Completions, Counters, Driver, DriverKind, Gather, Key, Op, OpTable, Pool, Target,
 };
 use crate::ready::{ReadyEntry, ReadyQueue};
 use crate::task::{CallBody, CallKey, CallOnce, Callbacks, LocalTask, Report, Tasks, all_tasks};
@@ -208,11 +208,8 @@ impl Core {
     /// Runs a ready completion.
     #[inline]
     pub(super) fn complete(&self, entry: ReadyEntry) {
-        let event = self.table.borrow_mut().event(entry, &self.pool);
-        if let Some((target, event)) = event {
-            let event: Event = event;
-            target.complete(event);
-        }
+        let delivery = self.table.borrow_mut().deliver(entry, &self.pool);
+        delivery.call();
     }
 
     /// Has `end` called at the end of this iteration, before the loop parks.
@@ -304,7 +301,8 @@ impl Core {
         drop(std::mem::take(&mut *self.ended.borrow_mut()));
         while let Some(entry) = self.ready.pop() {
             if entry.kind == crate::ready::Kind::Completion {
-                drop(self.table.borrow_mut().event(entry, &self.pool));
+                let delivery = self.table.borrow_mut().deliver(entry, &self.pool);
+                drop(delivery);
             }
         }
         let names = {

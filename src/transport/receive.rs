@@ -92,8 +92,7 @@ impl SocketTransport {
 
     /// Data of an armed receive.
     #[inline]
-    pub(super) fn received(&self, event: Event) {
-        let Some(lease) = event.lease else { return };
+    pub(super) fn data_arrived(&self, lease: Lease) {
         if self.flags.has_any(Flag::Closing, Flag::ReadPaused) || self.has_held() {
             self.received_late(lease);
         } else {

@@ -160,7 +160,7 @@ impl SocketTransport {
 
     /// A send is settled.
     #[inline]
-    pub(super) fn sent(self: &Rc<Self>, mut data: Box<Gather>, result: i32) {
+    pub(super) fn send_settled(self: &Rc<Self>, mut data: Box<Gather>, result: i32) {
         self.sending.set(None);
         if self.flags.has(Flag::Lost) {
             return self.core.give_gather(data);

@@ -17,7 +17,7 @@
 
 use super::flags::{Flag, Flags};
 use super::receive::Held;
-use crate::driver::{Chunk, Complete, Event, Fd, Gather, Key, Op};
+use crate::driver::{Chunk, Complete, Event, Fd, Gather, Key, Lease, Op};
 use crate::event_loop::{
     AtIterationEnd, Attachment, Core, ExceptionContext, SocketParts, panic_text,
 };
@@ -242,12 +242,17 @@ impl SocketTransport {
 }
 
 impl Complete for SocketTransport {
-    #[inline]
     fn complete(self: Rc<Self>, event: Event) {
-        match event.op {
-            None => self.received(event),
-            Some(Op::Send { data, .. }) => self.sent(data, event.result),
-            Some(_) => self.receive_ended(event),
+        self.receive_ended(event);
+    }
+
+    fn received(self: Rc<Self>, _: Key, lease: Lease) {
+        self.data_arrived(lease);
+    }
+
+    fn sent(self: Rc<Self>, _: Key, send: Op, result: i32) {
+        if let Op::Send { data, .. } = send {
+            self.send_settled(data, result);
         }
     }
 }
