@@ -94,6 +94,13 @@ impl Lease {
         matches!(self.owner, Owner::Pool(..))
     }
 
+    /// Whether the bytes stand in a buffer of the pool and the pool runs short: who keeps this lease
+    /// should copy it.
+    #[inline]
+    pub fn is_scarce(&self) -> bool {
+        matches!(&self.owner, Owner::Pool(pool, _) if pool.is_short())
+    }
+
     /// The bytes for writing, when this is the buffer's only lease.
     pub fn get_mut(&mut self) -> Option<&mut [u8]> {
         let start = self.start as usize;
@@ -132,6 +139,19 @@ impl Lease {
             }
             Owner::Pool(..) => Bytes::copy_from_slice(&self),
         }
+    }
+}
+
+#[cfg(test)]
+impl Lease {
+    /// A buffer of the pool, as if it had been received.
+    pub(crate) fn received_for_test(pool: &Rc<Pool>, bytes: &[u8]) -> Self {
+        let filled = pool.fill(|buffer| {
+            buffer[..bytes.len()].copy_from_slice(bytes);
+            bytes.len() as isize
+        });
+        let (id, len) = filled.expect("a free buffer");
+        pool.claim(id, len as i32).expect("a filled buffer")
     }
 }
 

@@ -1,0 +1,343 @@
+//! The protocol of a stream: what reader, writer and transport share.
+//!
+//! ```text
+//!   transport ──data_received──▶ inbox ──wake──▶ StreamReader
+//!   transport ──pause / resume_writing──▶ flag ──wake──▶ StreamWriter::drain
+//!   transport ──connection_lost──▶ error or end ──wake──▶ read, drain, wait_closed
+//! ```
+//!
+//! **Guarantees.** One allocation for each connection. It is held by the transport, the reader and
+//! the writer; it holds the transport weakly, so that nothing is kept alive in a circle. No borrow is
+//! held while a waker or a transport is called.
+
+use super::error::StoredError;
+use super::inbox::Inbox;
+use super::origin::Origin;
+use super::writer::StreamWriter;
+use crate::driver::Lease;
+use crate::protocol::{BaseProtocol, Protocol, Transport};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+
+/// The default limit of a reader: 64 KiB.
+pub const DEFAULT_LIMIT: usize = 64 * 1024;
+
+/// A reader that was woken may be ahead of its limit by one run of an armed receive; it takes that in
+/// its next step, and pausing in between would only cost.
+const BURST: usize = 512 * 1024;
+
+/// One fact about a stream.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(super) enum Flag {
+    /// The end of the stream was seen; nothing is fed any more.
+    Eof = 1,
+    /// An error is stored.
+    Failed = 1 << 1,
+    /// The reader paused the transport.
+    ReadPaused = 1 << 2,
+    /// A read waits.
+    Reading = 1 << 3,
+    /// The reader was dropped: what arrives is dropped.
+    ReaderGone = 1 << 4,
+    /// The transport asked to stop writing.
+    WritePaused = 1 << 5,
+    /// `connection_lost` was delivered.
+    Lost = 1 << 6,
+}
+
+/// What few streams need.
+#[derive(Default)]
+struct Rare {
+    error: Option<StoredError>,
+    drainers: Vec<Waker>,
+    closers: Vec<Waker>,
+}
+
+/// Feeds a [`StreamReader`](super::StreamReader) and tells a [`StreamWriter`] of flow control and
+/// loss. asyncio: `StreamReaderProtocol`, and the feeding half of `StreamReader`.
+///
+/// Made by [`StreamReader::new`](super::StreamReader::new) or by a server. Whoever has bytes from
+/// elsewhere (another transport, a test) may feed a reader through it by hand.
+pub struct StreamReaderProtocol {
+    pub(super) origin: Rc<Origin>,
+    transport: Cell<Option<Weak<dyn Transport>>>,
+    pub(super) inbox: Inbox,
+    waker: Cell<Option<Waker>>,
+    /// Bytes fed and not consumed, those the reader has looked at included.
+    size: Cell<usize>,
+    flags: Cell<u8>,
+    rare: RefCell<Option<Box<Rare>>>,
+    me: Weak<Self>,
+}
+
+impl StreamReaderProtocol {
+    pub(super) fn new(origin: Rc<Origin>) -> Rc<Self> {
+        Rc::new_cyclic(|me| Self {
+            origin,
+            transport: Cell::default(),
+            inbox: Inbox::default(),
+            waker: Cell::default(),
+            size: Cell::default(),
+            flags: Cell::default(),
+            rare: RefCell::default(),
+            me: me.clone(),
+        })
+    }
+
+    #[inline]
+    pub(super) fn has(&self, flag: Flag) -> bool {
+        self.flags.get() & flag as u8 != 0
+    }
+
+    #[inline]
+    pub(super) fn set(&self, flag: Flag) {
+        self.flags.set(self.flags.get() | flag as u8);
+    }
+
+    #[inline]
+    pub(super) fn clear(&self, flag: Flag) {
+        self.flags.set(self.flags.get() & !(flag as u8));
+    }
+
+    /// Bytes in the reader.
+    pub(super) fn size(&self) -> usize {
+        self.size.get()
+    }
+
+    fn with_rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
+        f(self.rare.borrow_mut().get_or_insert_default())
+    }
+
+    pub(super) fn transport(&self) -> Option<Rc<dyn Transport>> {
+        let weak = self.transport.take();
+        let transport = weak.as_ref().and_then(Weak::upgrade);
+        self.transport.set(weak);
+        transport
+    }
+
+    /// The transport whose reading is paused when the reader is full. A transport that makes this
+    /// its protocol needs no such call.
+    pub fn set_transport(&self, transport: &Rc<dyn Transport>) {
+        self.transport.set(Some(Rc::downgrade(transport)));
+    }
+
+    // --- feeding
+
+    /// Adds data for the reader; none is ignored. Pauses the transport when more than twice the
+    /// reader's limit is there.
+    ///
+    /// # Panics
+    /// After [`feed_eof`](Self::feed_eof).
+    #[inline]
+    pub fn feed_data(&self, data: impl Into<Lease>) {
+        let data = data.into();
+        if data.is_empty() || self.has(Flag::ReaderGone) {
+            return;
+        }
+        assert!(!self.has(Flag::Eof), "feed_data after feed_eof");
+        let reading = self.has(Flag::Reading);
+        let size = self.size.get() + data.len();
+        self.size.set(size);
+        self.inbox.push(data, reading);
+        if size > self.origin.limit.saturating_mul(2) {
+            self.pause_reading(size, reading);
+        }
+        if reading {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn pause_reading(&self, size: usize, reading: bool) {
+        let excess = size - self.origin.limit.saturating_mul(2);
+        if self.has(Flag::ReadPaused) || (reading && excess <= BURST) {
+            return;
+        }
+        if let Some(transport) = self.transport() {
+            self.set(Flag::ReadPaused);
+            transport.pause_reading();
+        }
+    }
+
+    /// Marks the end of the stream: reads give what is left, then nothing.
+    pub fn feed_eof(&self) {
+        self.set(Flag::Eof);
+        self.wake();
+    }
+
+    /// Stores an error for good: the read that waits and all later ones fail with it, even if there
+    /// is data.
+    pub fn set_exception(&self, error: io::Error) {
+        self.with_rare(|rare| rare.error = Some(StoredError::new(error)));
+        self.set(Flag::Failed);
+        self.wake();
+    }
+
+    /// The stored error.
+    pub fn exception(&self) -> Option<io::Error> {
+        self.rare.borrow().as_ref()?.error.as_ref().map(StoredError::again)
+    }
+
+    #[inline]
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    // --- for the reader
+
+    /// A read waits from now on.
+    #[inline]
+    pub(super) fn await_data(&self, waker: &Waker) {
+        self.set(Flag::Reading);
+        self.waker.set(Some(waker.clone()));
+        if self.has(Flag::ReadPaused) {
+            self.resume_reading();
+        }
+    }
+
+    /// No read waits any more.
+    #[inline]
+    pub(super) fn stop_awaiting_data(&self) {
+        self.clear(Flag::Reading);
+        self.waker.set(None);
+    }
+
+    /// The reader gave `n` bytes away.
+    #[inline]
+    pub(super) fn consumed(&self, n: usize) {
+        let size = self.size.get() - n;
+        self.size.set(size);
+        if self.has(Flag::ReadPaused) && size <= self.origin.limit {
+            self.resume_reading();
+        }
+    }
+
+    #[cold]
+    fn resume_reading(&self) {
+        self.clear(Flag::ReadPaused);
+        if let Some(transport) = self.transport() {
+            transport.resume_reading();
+        }
+    }
+
+    /// Nobody will read any more: what arrives is dropped, so that the loss of the connection is
+    /// still noticed.
+    pub(super) fn reader_gone(&self) {
+        self.set(Flag::ReaderGone);
+        self.stop_awaiting_data();
+        self.size.set(0);
+        self.inbox.clear();
+        if self.has(Flag::ReadPaused) {
+            self.resume_reading();
+        }
+    }
+
+    // --- for the writer
+
+    pub(super) fn await_drain(&self, waker: &Waker) {
+        self.with_rare(|rare| add(&mut rare.drainers, waker));
+    }
+
+    pub(super) fn await_closed(&self, waker: &Waker) {
+        self.with_rare(|rare| add(&mut rare.closers, waker));
+    }
+
+    fn wake_drainers(&self) {
+        let rare = self.rare.borrow_mut().as_mut().map(|rare| std::mem::take(&mut rare.drainers));
+        rare.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    fn wake_closers(&self) {
+        let rare = self.rare.borrow_mut().as_mut().map(|rare| std::mem::take(&mut rare.closers));
+        rare.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+/// A task that waits again after it was woken for nothing stands there once.
+fn add(wakers: &mut Vec<Waker>, waker: &Waker) {
+    if !wakers.iter().any(|known| known.will_wake(waker)) {
+        wakers.push(waker.clone());
+    }
+}
+
+impl BaseProtocol for StreamReaderProtocol {
+    /// On a server, calls the client callback and makes a task of what it returns.
+    fn connection_made(&self, transport: Rc<dyn Transport>) {
+        self.set_transport(&transport);
+        if let Some(me) = self.me.upgrade() {
+            let origin = self.origin.clone();
+            origin.client_connected(me, transport);
+        }
+    }
+
+    fn connection_lost(&self, error: Option<io::Error>) {
+        self.set(Flag::Lost);
+        self.transport.set(None);
+        match error {
+            Some(error) => self.set_exception(error),
+            None => self.feed_eof(),
+        }
+        self.wake_drainers();
+        self.wake_closers();
+    }
+
+    fn pause_writing(&self) {
+        self.set(Flag::WritePaused);
+    }
+
+    fn resume_writing(&self) {
+        self.clear(Flag::WritePaused);
+        self.wake_drainers();
+    }
+}
+
+impl Protocol for StreamReaderProtocol {
+    #[inline]
+    fn data_received(&self, data: Lease) {
+        self.feed_data(data);
+    }
+
+    /// The stream stays open for writing.
+    fn eof_received(&self) -> bool {
+        self.feed_eof();
+        true
+    }
+}
+
+impl fmt::Debug for StreamReaderProtocol {
+    /// asyncio's text of the reader: what is special about it, in a fixed order.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<StreamReader")?;
+        if self.size() > 0 {
+            write!(f, " {} bytes", self.size())?;
+        }
+        if self.has(Flag::Eof) {
+            f.write_str(" eof")?;
+        }
+        if self.origin.limit != DEFAULT_LIMIT {
+            write!(f, " limit={}", self.origin.limit)?;
+        }
+        if self.has(Flag::Reading) {
+            f.write_str(" waiter")?;
+        }
+        if let Some(error) = self.exception() {
+            write!(f, " exception={error:?}")?;
+        }
+        if let Some(transport) = self.transport() {
+            match transport.get_extra_info("peername") {
+                Some(crate::protocol::ExtraInfo::Address(peer)) => write!(f, " transport={peer}")?,
+                _ => f.write_str(" transport")?,
+            }
+        }
+        if self.has(Flag::ReadPaused) {
+            f.write_str(" paused")?;
+        }
+        f.write_str(">")
+    }
+}
