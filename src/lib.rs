@@ -6,6 +6,7 @@ pub mod protocol;
 pub mod ready;
 pub mod ring;
 pub mod runner;
+pub mod stream;
 pub mod sys;
 pub mod task;
 pub mod transport;

@@ -48,7 +48,10 @@ pin_project! {
 
 impl<F> Client<F> {
     pub(super) fn new(future: F, stream: Rc<StreamReaderProtocol>) -> Self {
-        Self { future, closer: Closer(Some(stream)) }
+        Self {
+            future,
+            closer: Closer(Some(stream)),
+        }
     }
 }
 

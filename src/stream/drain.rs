@@ -35,7 +35,12 @@ pub(super) struct Drain<'a> {
 impl<'a> Drain<'a> {
     #[inline]
     pub(super) fn new(transport: &'a dyn Transport, stream: &'a StreamReaderProtocol) -> Self {
-        Self { transport, stream, wait: Wait::new(), stage: Stage::New }
+        Self {
+            transport,
+            stream,
+            wait: Wait::new(),
+            stage: Stage::New,
+        }
     }
 
     /// What drain ends with, if it does not have to wait.
@@ -74,7 +79,8 @@ impl Future for Drain<'_> {
             this.wait.finish();
             return Poll::Ready(outcome);
         }
-        this.wait.suspend(cx, WaitsFor::Other("a drain of a stream"))?;
+        this.wait
+            .suspend(cx, WaitsFor::Other("a drain of a stream"))?;
         if this.stage == Stage::New {
             this.stage = Stage::Yielded;
             cx.waker().wake_by_ref();
@@ -93,7 +99,10 @@ pub(super) struct Closed<'a> {
 
 impl<'a> Closed<'a> {
     pub(super) fn new(stream: &'a StreamReaderProtocol) -> Self {
-        Self { stream, wait: Wait::new() }
+        Self {
+            stream,
+            wait: Wait::new(),
+        }
     }
 }
 
@@ -107,7 +116,8 @@ impl Future for Closed<'_> {
             this.wait.finish();
             return Poll::Ready(this.stream.exception().map_or(Ok(()), Err));
         }
-        this.wait.suspend(cx, WaitsFor::Other("the end of a stream"))?;
+        this.wait
+            .suspend(cx, WaitsFor::Other("the end of a stream"))?;
         this.stream.await_closed(cx.waker());
         Poll::Pending
     }

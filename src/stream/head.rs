@@ -27,7 +27,9 @@ impl Head {
     pub(super) fn as_slice(&self) -> &[u8] {
         match self.0.as_deref() {
             None => &[],
-            Some(Front { lease: Some(lease), .. }) => lease,
+            Some(Front {
+                lease: Some(lease), ..
+            }) => lease,
             Some(front) => &front.bytes[front.start..],
         }
     }
@@ -49,7 +51,9 @@ impl Head {
     #[inline]
     pub(super) fn consume(&mut self, n: usize) {
         assert!(n <= self.len(), "consumed more than fill_buf() returned");
-        let Some(front) = self.0.as_deref_mut() else { return };
+        let Some(front) = self.0.as_deref_mut() else {
+            return;
+        };
         if let Some(lease) = &mut front.lease {
             lease.advance(n);
             if lease.is_empty() {
@@ -74,14 +78,6 @@ impl Head {
         }
     }
 
-    /// Makes room for so many bytes in all, and gives a buffer of the pool back.
-    pub(super) fn reserve(&mut self, total: usize) {
-        let front = self.0.get_or_insert_default();
-        front.copy_lease();
-        let len = front.bytes.len() - front.start;
-        front.bytes.reserve(total.saturating_sub(len));
-    }
-
     /// Gives a buffer of the pool back by copying it: its reader has to wait for more.
     pub(super) fn detach(&mut self) {
         if let Some(front) = self.0.as_deref_mut() {
@@ -91,7 +87,9 @@ impl Head {
 
     /// Takes everything, as a vector.
     pub(super) fn take_vec(&mut self) -> Vec<u8> {
-        let Some(front) = self.0.as_deref_mut() else { return Vec::new() };
+        let Some(front) = self.0.as_deref_mut() else {
+            return Vec::new();
+        };
         front.copy_lease();
         let mut bytes = std::mem::take(&mut front.bytes);
         bytes.drain(..std::mem::take(&mut front.start));

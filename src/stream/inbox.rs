@@ -44,12 +44,7 @@ struct More {
 
 impl Inbox {
     #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.len.get()
-    }
-
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.len.get() == 0
     }
 

@@ -3,9 +3,7 @@
 use super::protocol::DEFAULT_LIMIT;
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
-use crate::event_loop::{
-    ConnectOptions, EventLoopExt, UnixConnectOptions, try_get_running_loop,
-};
+use crate::event_loop::{ConnectOptions, EventLoopExt, UnixConnectOptions, try_get_running_loop};
 use std::io;
 
 /// Connects over TCP and returns the two halves of the stream. asyncio: `open_connection`.

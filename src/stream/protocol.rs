@@ -13,7 +13,6 @@
 use super::error::StoredError;
 use super::inbox::Inbox;
 use super::origin::Origin;
-use super::writer::StreamWriter;
 use crate::driver::Lease;
 use crate::protocol::{BaseProtocol, Protocol, Transport};
 use std::cell::{Cell, RefCell};
@@ -57,7 +56,7 @@ struct Rare {
     closers: Vec<Waker>,
 }
 
-/// Feeds a [`StreamReader`](super::StreamReader) and tells a [`StreamWriter`] of flow control and
+/// Feeds a [`StreamReader`](super::StreamReader) and tells a [`StreamWriter`](super::StreamWriter) of flow control and
 /// loss. asyncio: `StreamReaderProtocol`, and the feeding half of `StreamReader`.
 ///
 /// Made by [`StreamReader::new`](super::StreamReader::new) or by a server. Whoever has bytes from
@@ -179,7 +178,12 @@ impl StreamReaderProtocol {
 
     /// The stored error.
     pub fn exception(&self) -> Option<io::Error> {
-        self.rare.borrow().as_ref()?.error.as_ref().map(StoredError::again)
+        self.rare
+            .borrow()
+            .as_ref()?
+            .error
+            .as_ref()
+            .map(StoredError::again)
     }
 
     #[inline]
@@ -249,12 +253,20 @@ impl StreamReaderProtocol {
     }
 
     fn wake_drainers(&self) {
-        let rare = self.rare.borrow_mut().as_mut().map(|rare| std::mem::take(&mut rare.drainers));
+        let rare = self
+            .rare
+            .borrow_mut()
+            .as_mut()
+            .map(|rare| std::mem::take(&mut rare.drainers));
         rare.into_iter().flatten().for_each(Waker::wake);
     }
 
     fn wake_closers(&self) {
-        let rare = self.rare.borrow_mut().as_mut().map(|rare| std::mem::take(&mut rare.closers));
+        let rare = self
+            .rare
+            .borrow_mut()
+            .as_mut()
+            .map(|rare| std::mem::take(&mut rare.closers));
         rare.into_iter().flatten().for_each(Waker::wake);
     }
 }

@@ -21,8 +21,16 @@ pub(super) struct Read<'a, A> {
 
 impl<'a, A> Read<'a, A> {
     #[inline]
-    pub(super) fn new(reader: &'a mut StreamReader, attempt: A) -> Self {
-        Self { reader, attempt, wait: Wait::new(), waiting: false }
+    pub(super) fn new<T>(reader: &'a mut StreamReader, attempt: A) -> Self
+    where
+        A: FnMut(&mut StreamReader) -> Option<io::Result<T>>,
+    {
+        Self {
+            reader,
+            attempt,
+            wait: Wait::new(),
+            waiting: false,
+        }
     }
 
     #[inline]
@@ -56,7 +64,8 @@ where
         }
         // A pool buffer must not wait for the peer together with its reader.
         this.reader.head.detach();
-        this.wait.suspend(cx, WaitsFor::Other("a read of a stream"))?;
+        this.wait
+            .suspend(cx, WaitsFor::Other("a read of a stream"))?;
         this.waiting = true;
         this.reader.stream.await_data(cx.waker());
         Poll::Pending

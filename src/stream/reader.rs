@@ -3,7 +3,7 @@
 use super::error::IncompleteReadError;
 use super::head::Head;
 use super::origin::Origin;
-use super::protocol::{DEFAULT_LIMIT, Flag, StreamReaderProtocol};
+use super::protocol::{Flag, StreamReaderProtocol};
 use super::read::Read;
 use crate::driver::Lease;
 use crate::event_loop::{AbstractEventLoop, try_get_running_loop};
@@ -56,7 +56,10 @@ impl StreamReader {
 
     /// The one reader of `stream`.
     pub(super) fn of(stream: Rc<StreamReaderProtocol>) -> Self {
-        Self { stream, head: Head::default() }
+        Self {
+            stream,
+            head: Head::default(),
+        }
     }
 
     /// What feeds this reader.
@@ -127,7 +130,11 @@ impl StreamReader {
             }
             if reader.stream.has(Flag::Eof) {
                 let partial = reader.take_vec(there);
-                return Some(Err(IncompleteReadError { partial, expected: Some(n) }.into()));
+                return Some(Err(IncompleteReadError {
+                    partial,
+                    expected: Some(n),
+                }
+                .into()));
             }
             reader.look_at_all();
             None
@@ -279,7 +286,10 @@ impl StreamReader {
 /// `InvalidInput` for 0.
 pub(super) fn check_limit(limit: usize) -> io::Result<()> {
     if limit == 0 {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "Limit cannot be <= 0"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "Limit cannot be <= 0",
+        ));
     }
     Ok(())
 }

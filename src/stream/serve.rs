@@ -6,8 +6,7 @@ use super::protocol::{DEFAULT_LIMIT, StreamReaderProtocol};
 use super::reader::{StreamReader, check_limit};
 use super::writer::StreamWriter;
 use crate::event_loop::{
-    AbstractEventLoop, EventLoopExt, Server, ServerOptions, UnixServerOptions,
-    try_get_running_loop,
+    AbstractEventLoop, EventLoopExt, Server, ServerOptions, UnixServerOptions, try_get_running_loop,
 };
 use std::future::Future;
 use std::io;

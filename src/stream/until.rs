@@ -37,7 +37,11 @@ impl<'s, L: AsRef<[&'s [u8]]>> Search<L> {
         if separators.as_ref().iter().any(|one| one.is_empty()) {
             return refuse("Separator should be at least one-byte string");
         }
-        Ok(Self { separators, longest, offset: 0 })
+        Ok(Self {
+            separators,
+            longest,
+            offset: 0,
+        })
     }
 
     /// The separator that ends first, of two that end together the shorter one.
@@ -50,7 +54,8 @@ impl<'s, L: AsRef<[&'s [u8]]>> Search<L> {
             if let Some(at) = position(&bytes[from..to], separator) {
                 let start = from + at;
                 let end = start + separator.len();
-                if best.is_none_or(|best| (end, separator.len()) < (best.end, best.end - best.start))
+                if best
+                    .is_none_or(|best| (end, separator.len()) < (best.end, best.end - best.start))
                 {
                     best = Some(Found { start, end });
                 }
@@ -123,7 +128,11 @@ impl StreamReader {
     /// See the type; [`LimitOverrunError`] for a line that is longer than the limit. That line is
     /// then dropped up to its end or, when its end was not found, with everything that is there.
     pub fn readline(&mut self) -> impl Future<Output = io::Result<Vec<u8>>> {
-        let mut search = Search { separators: [b"\n".as_slice()], longest: 1, offset: 0 };
+        let mut search = Search {
+            separators: [b"\n".as_slice()],
+            longest: 1,
+            offset: 0,
+        };
         Read::new(self, move |reader| {
             let missed = match reader.try_until(&mut search)? {
                 Ok(line) => return Some(Ok(line)),
@@ -131,7 +140,10 @@ impl StreamReader {
             };
             match &missed {
                 Missed::End(incomplete) => return Some(Ok(incomplete.partial.clone())),
-                Missed::Overrun(LimitOverrunError { consumed, found: true }) => {
+                Missed::Overrun(LimitOverrunError {
+                    consumed,
+                    found: true,
+                }) => {
                     reader.consume(consumed + 1);
                 }
                 Missed::Overrun(_) => reader.consume(reader.buffered()),
@@ -156,9 +168,7 @@ impl StreamReader {
     {
         let mut search = Search::new(separators).map_err(Some);
         Read::new(self, move |reader| match &mut search {
-            Ok(search) => {
-                Some(reader.try_until(search)?.map_err(io::Error::from))
-            }
+            Ok(search) => Some(reader.try_until(search)?.map_err(io::Error::from)),
             Err(refused) => refused.take().map(Err),
         })
     }
@@ -172,13 +182,20 @@ impl StreamReader {
         let limit = self.limit();
         let overrun = match search.find(self.head.as_slice()) {
             Some(Found { start, end }) if start <= limit => return Some(Ok(self.take_vec(end))),
-            Some(Found { start, .. }) => LimitOverrunError { consumed: start, found: true },
-            None if search.offset > limit => {
-                LimitOverrunError { consumed: search.offset, found: false }
-            }
+            Some(Found { start, .. }) => LimitOverrunError {
+                consumed: start,
+                found: true,
+            },
+            None if search.offset > limit => LimitOverrunError {
+                consumed: search.offset,
+                found: false,
+            },
             None if self.stream.has(Flag::Eof) => {
                 let partial = self.take_vec(self.buffered());
-                return Some(Err(Missed::End(IncompleteReadError { partial, expected: None })));
+                return Some(Err(Missed::End(IncompleteReadError {
+                    partial,
+                    expected: None,
+                })));
             }
             None => return None,
         };
@@ -207,7 +224,9 @@ mod tests {
 
     #[test]
     fn a_search_goes_on_where_a_separator_could_begin() {
-        let mut search = Search::new([b"abcd".as_slice(), b"x"]).ok().expect("two separators");
+        let mut search = Search::new([b"abcd".as_slice(), b"x"])
+            .ok()
+            .expect("two separators");
         assert!(search.find(b"").is_none());
         assert_eq!(search.offset, 0);
         assert!(search.find(b"..ab").is_none());

@@ -72,7 +72,8 @@ impl StreamWriter {
         &self,
         pieces: impl IntoIterator<Item = C>,
     ) -> io::Result<()> {
-        self.transport.writelines(pieces.into_iter().map(Into::into).collect())
+        self.transport
+            .writelines(pieces.into_iter().map(Into::into).collect())
     }
 
     /// Ends the writing direction after what was written; reading goes on.
@@ -133,7 +134,9 @@ impl StreamWriter {
     #[cold]
     fn report_unclosed(&self) {
         let origin = &self.stream.origin;
-        let Some(event_loop) = origin.event_loop.upgrade() else { return };
+        let Some(event_loop) = origin.event_loop.upgrade() else {
+            return;
+        };
         // Where a panic drops the writer, the panic is what is reported.
         if std::thread::panicking() || (origin.is_server() && !event_loop.get_debug()) {
             return;
