@@ -11,6 +11,8 @@
 //! | `leg.rs` | in which container leg this process is, and what the kernel answers there |
 //! | `isolated.rs` | a test in a process of its own; counting descriptors |
 //! | `drive.rs` | drives a driver by hand |
+//! | `net.rs` | loops, protocols and sockets for tests of connections and servers |
+//! | `wrapped.rs` | a loop and a driver that can be told to answer otherwise |
 //! | `example.rs` | where the built examples are |
 //! | `temp.rs` | a directory that goes away |
 //! | `rng.rs` | seeded pseudo-random numbers |
@@ -19,9 +21,11 @@ pub mod drive;
 mod example;
 mod isolated;
 mod leg;
+pub mod net;
 mod rng;
 mod run;
 mod temp;
+pub mod wrapped;
 
 pub use example::example;
 pub use isolated::{isolated, open_fds};

@@ -1,0 +1,352 @@
+//! Loops and protocols for tests of connections and servers.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use ringloop::driver::DriverKind;
+use ringloop::{
+    AbstractEventLoop, Address, BaseProtocol, Builder, ExtraInfo, Lease, Protocol, Transport,
+    block_on,
+};
+
+/// Runs `main` on a loop on that driver.
+///
+/// # Panics
+/// When the loop cannot be made, or `main` panics.
+pub fn run_on<F: Future + 'static>(
+    kind: DriverKind,
+    main: impl FnOnce(Rc<dyn AbstractEventLoop>) -> F,
+) -> F::Output {
+    let event_loop = Builder::new()
+        .driver(kind)
+        .build()
+        .expect("the driver is to be had");
+    assert_eq!(event_loop.core().expect("a base loop").driver_kind(), kind);
+    run_loop(&event_loop, main(event_loop.clone()))
+}
+
+/// Runs `main` on that loop and closes it.
+///
+/// # Panics
+/// When `main` panics.
+pub fn run_loop<F: Future + 'static>(event_loop: &Rc<dyn AbstractEventLoop>, main: F) -> F::Output {
+    block_on(event_loop, main).unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+/// Wakes who waits for a condition whenever something changed.
+#[derive(Default)]
+pub struct Changes(RefCell<Vec<Waker>>);
+
+impl Changes {
+    /// Something changed.
+    pub fn happened(&self) {
+        self.0.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until `ready` gives a value.
+    pub async fn until<T>(&self, mut ready: impl FnMut() -> Option<T>) -> T {
+        poll_fn(|cx| match ready() {
+            Some(value) => Poll::Ready(value),
+            None => {
+                self.0.borrow_mut().push(cx.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+/// What a protocol was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// `connection_made`.
+    Made,
+    /// `data_received`.
+    Data(Vec<u8>),
+    /// `eof_received`.
+    Eof,
+    /// `connection_lost`.
+    Lost(Option<ErrorKind>),
+}
+
+/// A protocol that writes down what it is told.
+#[derive(Default)]
+pub struct Recorder {
+    seen: RefCell<Vec<Seen>>,
+    transport: RefCell<Option<Rc<dyn Transport>>>,
+    changes: Changes,
+}
+
+impl Recorder {
+    /// A new one.
+    pub fn new() -> Rc<Self> {
+        Rc::default()
+    }
+
+    /// What it was told so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.borrow().clone()
+    }
+
+    /// All bytes received so far.
+    pub fn bytes(&self) -> Vec<u8> {
+        let seen = self.seen.borrow();
+        let pieces = seen.iter().filter_map(|seen| match seen {
+            Seen::Data(data) => Some(data.as_slice()),
+            _ => None,
+        });
+        pieces.collect::<Vec<_>>().concat()
+    }
+
+    /// Its transport.
+    ///
+    /// # Panics
+    /// Before `connection_made`.
+    pub fn transport(&self) -> Rc<dyn Transport> {
+        self.transport
+            .borrow()
+            .clone()
+            .expect("the connection was made")
+    }
+
+    /// Waits for this.
+    pub async fn until(&self, wanted: Seen) {
+        let is_there = || self.seen.borrow().contains(&wanted).then_some(());
+        self.changes.until(is_there).await;
+    }
+
+    /// Waits until so many bytes were received.
+    pub async fn until_bytes(&self, count: usize) -> Vec<u8> {
+        self.changes
+            .until(|| Some(self.bytes()).filter(|bytes| bytes.len() >= count))
+            .await
+    }
+
+    /// Waits for the end of the connection and gives its cause.
+    pub async fn until_lost(&self) -> Option<ErrorKind> {
+        self.changes
+            .until(|| match self.seen.borrow().last() {
+                Some(Seen::Lost(error)) => Some(*error),
+                _ => None,
+            })
+            .await
+    }
+
+    fn push(&self, seen: Seen) {
+        self.seen.borrow_mut().push(seen);
+        self.changes.happened();
+    }
+}
+
+impl BaseProtocol for Recorder {
+    fn connection_made(&self, transport: Rc<dyn Transport>) {
+        *self.transport.borrow_mut() = Some(transport);
+        self.push(Seen::Made);
+    }
+
+    fn connection_lost(&self, error: Option<io::Error>) {
+        self.push(Seen::Lost(error.map(|error| error.kind())));
+        self.transport.take();
+    }
+}
+
+impl Protocol for Recorder {
+    fn data_received(&self, data: Lease) {
+        self.push(Seen::Data(data.to_vec()));
+    }
+
+    fn eof_received(&self) -> bool {
+        self.push(Seen::Eof);
+        false
+    }
+}
+
+/// The protocols that a server made.
+#[derive(Default)]
+pub struct Accepted {
+    list: RefCell<Vec<Rc<Recorder>>>,
+    changes: Changes,
+}
+
+impl Accepted {
+    /// None so far.
+    pub fn new() -> Rc<Self> {
+        Rc::default()
+    }
+
+    /// A factory that keeps what it makes here.
+    pub fn factory(self: &Rc<Self>) -> impl Fn() -> Rc<Recorder> + use<> + 'static {
+        let this = self.clone();
+        move || {
+            let recorder = Recorder::new();
+            this.list.borrow_mut().push(recorder.clone());
+            this.changes.happened();
+            recorder
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.list.borrow().len()
+    }
+
+    /// Waits for the one of that number, from 0, to be connected.
+    pub async fn connected(&self, index: usize) -> Rc<Recorder> {
+        let recorder = self
+            .changes
+            .until(|| self.list.borrow().get(index).cloned())
+            .await;
+        recorder.until(Seen::Made).await;
+        recorder
+    }
+}
+
+/// The reports of a loop, by message and error.
+#[derive(Clone, Default)]
+pub struct Reports(Rc<RefCell<Vec<(String, String)>>>, Rc<Changes>);
+
+impl Reports {
+    /// Takes the reports of that loop.
+    pub fn of(event_loop: &Rc<dyn AbstractEventLoop>) -> Self {
+        let reports = Self::default();
+        let sink = reports.clone();
+        event_loop.set_exception_handler(Some(Rc::new(move |context| {
+            let error = context
+                .exception
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            sink.0.borrow_mut().push((context.message.clone(), error));
+            sink.1.happened();
+        })));
+        reports
+    }
+
+    /// The messages so far.
+    pub fn messages(&self) -> Vec<String> {
+        self.0
+            .borrow()
+            .iter()
+            .map(|(message, _)| message.clone())
+            .collect()
+    }
+
+    /// The errors so far.
+    pub fn errors(&self) -> Vec<String> {
+        self.0
+            .borrow()
+            .iter()
+            .map(|(_, error)| error.clone())
+            .collect()
+    }
+
+    /// Waits for so many.
+    pub async fn until(&self, count: usize) {
+        self.1
+            .until(|| (self.0.borrow().len() >= count).then_some(()))
+            .await;
+    }
+}
+
+/// The IP address of that name in a transport's extra information.
+///
+/// # Panics
+/// When there is none.
+pub fn inet(transport: &Rc<dyn Transport>, name: &str) -> SocketAddr {
+    match transport.get_extra_info(name) {
+        Some(ExtraInfo::Address(Address::Inet(address))) => address,
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+/// Gives the descriptor of a transport or server socket, duplicated, to `f` as a `TcpStream`, to
+/// ask for options.
+pub fn as_stream<R>(
+    with_fd: impl FnOnce(&mut dyn FnMut(std::os::fd::BorrowedFd<'_>)),
+    f: impl Fn(&TcpStream) -> R,
+) -> R {
+    let result = Cell::new(None);
+    with_fd(&mut |fd| {
+        let copy: OwnedFd = fd.try_clone_to_owned().expect("a descriptor is free");
+        result.set(Some(f(&TcpStream::from(copy))));
+    });
+    result.take().expect("there is a descriptor")
+}
+
+/// A number-valued socket option.
+///
+/// # Panics
+/// When the socket does not have it.
+pub fn socket_option(fd: &impl AsRawFd, level: i32, name: i32) -> i32 {
+    let mut value = 0;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: `value` is valid for the length given.
+    let done = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
+    value
+}
+
+/// Whether this machine has IPv6.
+pub fn has_ipv6() -> bool {
+    TcpListener::bind("[::1]:0").is_ok()
+}
+
+/// An address of this machine at which nobody listens: connecting is refused.
+///
+/// The socket that is returned keeps others from listening there.
+pub fn refusing() -> (SocketAddr, OwnedFd) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+    let address = listener.local_addr().expect("it is bound");
+    let socket = OwnedFd::from(listener);
+    // SAFETY: takes no pointer. Ends listening; the port stays taken.
+    let done = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
+    (address, socket)
+}
+
+/// A listener whose queue is full: connecting to it neither succeeds nor fails.
+pub struct Silent {
+    /// Where it listens.
+    pub address: SocketAddr,
+    _listener: TcpListener,
+    _queued: TcpStream,
+}
+
+impl Silent {
+    /// A new one.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+        // SAFETY: takes no pointer. The queue takes one connection more than the backlog.
+        let done = unsafe { libc::listen(listener.as_raw_fd(), 0) };
+        assert_eq!(done, 0, "{}", io::Error::last_os_error());
+        let address = listener.local_addr().expect("it is bound");
+        let queued = TcpStream::connect(address).expect("the queue is empty");
+        Self {
+            address,
+            _listener: listener,
+            _queued: queued,
+        }
+    }
+}
+
+impl Default for Silent {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,205 @@
+//! A loop around a base loop, and a driver around a driver, that can be told to answer otherwise.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use ringloop::driver::{
+    Completion, Completions, Counters, Driver, DriverKind, Key, Op, OpTable, Park, Pool, Unpark,
+};
+use ringloop::event_loop::{
+    AddrInfo, Hints, LocalBoxFuture, SocketType, TimerHandle, TransportFactory,
+};
+use ringloop::task::CallBody;
+use ringloop::transport::DefaultTransports;
+use ringloop::{AbstractEventLoop, BaseEventLoop, Builder, LoopError};
+
+/// Answers a name.
+pub type Resolver = Box<dyn Fn(Option<&str>, &str) -> Vec<AddrInfo>>;
+
+/// What a thread was to do.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// A loop that wraps a base loop.
+pub struct Wrapper {
+    base: BaseEventLoop,
+    /// Answers instead of the system's resolver.
+    pub resolver: RefCell<Option<Resolver>>,
+    /// How often a name was to be resolved.
+    pub resolved: Cell<u32>,
+    /// How often a thread was asked for.
+    pub jobs: Cell<u32>,
+    /// Jobs are kept instead of run.
+    pub hold_jobs: Cell<bool>,
+    /// The jobs that were kept.
+    pub held_jobs: RefCell<Vec<Job>>,
+    /// The delays of all timers, in nanoseconds.
+    pub delays: RefCell<Vec<u64>>,
+    /// Timers get this delay instead of their own.
+    pub delay: Cell<Option<u64>>,
+    /// What the next multishot accepts answer, as errnos.
+    pub accepts: Rc<RefCell<VecDeque<i32>>>,
+}
+
+impl Wrapper {
+    /// A new one on that driver.
+    ///
+    /// # Panics
+    /// When the driver is not to be had.
+    pub fn new(kind: DriverKind) -> Rc<Self> {
+        let driver = Builder::new()
+            .driver(kind)
+            .build_driver()
+            .expect("the driver is to be had");
+        let accepts = Rc::default();
+        let driver = Box::new(Scripted {
+            driver,
+            accepts: Rc::clone(&accepts),
+            answers: Vec::new(),
+        });
+        let factory: Rc<dyn TransportFactory> = Rc::new(DefaultTransports);
+        Rc::new_cyclic(|me: &Weak<Self>| Self {
+            base: BaseEventLoop::new(driver, factory, me.clone()),
+            resolver: RefCell::default(),
+            resolved: Cell::default(),
+            jobs: Cell::default(),
+            hold_jobs: Cell::default(),
+            held_jobs: RefCell::default(),
+            delays: RefCell::default(),
+            delay: Cell::default(),
+            accepts,
+        })
+    }
+
+    /// Resolves every name to these addresses.
+    pub fn resolve_to(&self, addresses: &[&str]) {
+        let infos: Vec<_> = addresses.iter().map(|address| stream(address)).collect();
+        self.resolve_with(move |_, _| infos.clone());
+    }
+
+    /// Resolves names with `resolver`.
+    pub fn resolve_with(&self, resolver: impl Fn(Option<&str>, &str) -> Vec<AddrInfo> + 'static) {
+        *self.resolver.borrow_mut() = Some(Box::new(resolver));
+    }
+}
+
+/// An answer for streams.
+///
+/// # Panics
+/// When it is no address.
+pub fn stream(address: &str) -> AddrInfo {
+    AddrInfo {
+        address: address.parse().expect("an address with a port"),
+        socket_type: SocketType::Stream,
+        proto: libc::IPPROTO_TCP,
+        canonical_name: None,
+    }
+}
+
+impl AbstractEventLoop for Wrapper {
+    fn base(&self) -> Option<&dyn AbstractEventLoop> {
+        Some(&self.base)
+    }
+
+    fn getaddrinfo(
+        &self,
+        host: Option<String>,
+        port: String,
+        hints: Hints,
+    ) -> LocalBoxFuture<io::Result<Vec<AddrInfo>>> {
+        self.resolved.set(self.resolved.get() + 1);
+        match &*self.resolver.borrow() {
+            Some(resolver) => Box::pin(std::future::ready(Ok(resolver(host.as_deref(), &port)))),
+            None => self.base.getaddrinfo(host, port, hints),
+        }
+    }
+
+    fn run_in_executor_dyn(&self, job: Job) -> io::Result<()> {
+        self.jobs.set(self.jobs.get() + 1);
+        if self.hold_jobs.get() {
+            self.held_jobs.borrow_mut().push(job);
+            return Ok(());
+        }
+        self.base.run_in_executor_dyn(job)
+    }
+
+    fn call_at_dyn(
+        &self,
+        when: u64,
+        callback: &mut dyn CallBody,
+    ) -> Result<TimerHandle, LoopError> {
+        let now = self.time();
+        self.delays.borrow_mut().push(when.saturating_sub(now));
+        let when = self
+            .delay
+            .get()
+            .map_or(when, |delay| now.saturating_add(delay));
+        self.base.call_at_dyn(when, callback)
+    }
+}
+
+/// A driver some of whose accepts fail.
+struct Scripted {
+    driver: Box<dyn Driver>,
+    accepts: Rc<RefCell<VecDeque<i32>>>,
+    answers: Vec<Completion>,
+}
+
+impl Driver for Scripted {
+    fn kind(&self) -> DriverKind {
+        self.driver.kind()
+    }
+
+    fn report(&self) -> String {
+        self.driver.report()
+    }
+
+    fn submit(&mut self, key: Key, op: &mut Op) {
+        if matches!(op, Op::AcceptMulti { .. })
+            && let Some(errno) = self.accepts.borrow_mut().pop_front()
+        {
+            return self.answers.push(Completion::last(key, -errno));
+        }
+        self.driver.submit(key, op);
+    }
+
+    fn cancel(&mut self, key: Key) {
+        self.driver.cancel(key);
+    }
+
+    fn park(&mut self, table: &mut OpTable, until: Park, out: &mut Completions) -> io::Result<()> {
+        let until = if self.answers.is_empty() {
+            until
+        } else {
+            Park::Poll
+        };
+        out.append(&mut self.answers);
+        self.driver.park(table, until, out)
+    }
+
+    fn wants_poll(&self) -> bool {
+        !self.answers.is_empty() || self.driver.wants_poll()
+    }
+
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.driver.unparker()
+    }
+
+    fn now(&self) -> u64 {
+        self.driver.now()
+    }
+
+    fn pool(&self) -> &Rc<Pool> {
+        self.driver.pool()
+    }
+
+    fn counters(&self) -> Counters {
+        self.driver.counters()
+    }
+
+    fn shut_down(&mut self, leaked: usize) {
+        self.driver.shut_down(leaked);
+    }
+}
