@@ -13,9 +13,14 @@
 //! | others (EINVAL, EBADF, ENOTSOCK) | this is no listener any more | reported, the listener is closed |
 //!
 //! A pause keeps the listener, and the kernel keeps the connections. It ends after a second, or as
-//! soon as this loop has closed a descriptor. The first one is reported; those that follow before
-//! a connection was accepted belong to the same shortage and are not.
+//! soon as this loop has closed a descriptor. The first one is reported; the others of the same
+//! shortage are not. A shortage is over when there was none for a second after a pause: that a
+//! connection was accepted does not say so, for it may have taken the only descriptor.
+//!
+//! `accept4(2)` fails for want of a descriptor even if no connection waits; io_uring goes by the
+//! limit that stood when the accept was armed.
 
+use super::base::duration_ns;
 use super::core::AtIterationEnd;
 use super::exception::ExceptionContext;
 use super::ext::EventLoopExt;
@@ -90,10 +95,7 @@ impl Accepting {
         match judge(errno) {
             Failure::Connection => self.arm(),
             Failure::Shortage(message) => {
-                if !self.listener.reported.replace(true) {
-                    self.report(message, error);
-                }
-                self.pause();
+                self.pause(message, error);
             }
             Failure::Cancelled => {}
             Failure::Listener => {
@@ -109,11 +111,16 @@ impl Accepting {
         self.server.context.core.report(context);
     }
 
-    fn pause(self: Rc<Self>) {
-        // The handler of the report may have closed the server.
+    fn pause(self: Rc<Self>, message: &str, error: io::Error) {
         let Some(event_loop) = self.server.context.outer.upgrade() else {
             return;
         };
+        let now = event_loop.time();
+        let over = now.saturating_add(2 * duration_ns(RETRY_DELAY));
+        if self.listener.quiet_until.replace(over) <= now {
+            self.report(message, error);
+        }
+        // The handler of the report may have closed the server.
         if self.listener.is_closed() {
             return;
         }
@@ -148,7 +155,6 @@ impl Complete for Accepting {
         let Some(connection) = event.fd else {
             return self.failed(-event.result);
         };
-        self.listener.reported.set(false);
         if !event.more {
             self.clone().arm();
         }

@@ -30,8 +30,8 @@ pub(super) struct Listener {
     pub(super) accept: Cell<Option<Key>>,
     /// Why it is not armed.
     pub(super) pause: RefCell<Option<Pause>>,
-    /// A shortage was reported and no connection was accepted since.
-    pub(super) reported: Cell<bool>,
+    /// A shortage before this time of the loop's clock belongs to the one that was reported.
+    pub(super) quiet_until: Cell<u64>,
 }
 
 /// Accepting is suspended.
@@ -62,7 +62,7 @@ impl Listener {
             cleanup: Cell::new(None),
             accept: Cell::new(None),
             pause: RefCell::new(None),
-            reported: Cell::new(false),
+            quiet_until: Cell::new(0),
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Wrapper {
     pub delays: RefCell<Vec<u64>>,
     /// Timers get this delay instead of their own.
     pub delay: Cell<Option<u64>>,
+    /// The clock is ahead of the base loop's by so many nanoseconds.
+    pub shift: Cell<u64>,
     /// What the next multishot accepts answer, as errnos.
     pub accepts: Rc<RefCell<VecDeque<i32>>>,
 }
@@ -69,6 +71,7 @@ impl Wrapper {
             held_jobs: RefCell::default(),
             delays: RefCell::default(),
             delay: Cell::default(),
+            shift: Cell::default(),
             accepts,
         })
     }
@@ -125,12 +128,17 @@ impl AbstractEventLoop for Wrapper {
         self.base.run_in_executor_dyn(job)
     }
 
+    fn time(&self) -> u64 {
+        self.base.time() + self.shift.get()
+    }
+
     fn call_at_dyn(
         &self,
         when: u64,
         callback: &mut dyn CallBody,
     ) -> Result<TimerHandle, LoopError> {
-        let now = self.time();
+        let when = when.saturating_sub(self.shift.get());
+        let now = self.base.time();
         self.delays.borrow_mut().push(when.saturating_sub(now));
         let when = self
             .delay
