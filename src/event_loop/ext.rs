@@ -175,10 +175,7 @@ pub trait EventLoopExt: AbstractEventLoop {
     fn run_in_executor<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
-    ) -> LocalBoxFuture<io::Result<T>>
-    where
-        Self: Sized,
-    {
+    ) -> LocalBoxFuture<io::Result<T>> {
         Box::pin(super::executor::run(self, job))
     }
 
