@@ -1,8 +1,8 @@
 //! The hand-written epoll loop: edge-triggered, one shared buffer, receive and send again until
 //! the socket has no more; a receive that did not fill the buffer is taken for the end.
 
+use crate::answer::Handler;
 use crate::{BUFFER_SIZE, Mode};
-use ringloop_benches::http::{self, Rest};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -13,7 +13,7 @@ struct Conn {
     fd: OwnedFd,
     /// What the socket did not take; while there is some, nothing is received.
     unsent: Vec<u8>,
-    rest: Rest,
+    handler: Handler,
 }
 
 struct Loop {
@@ -103,7 +103,7 @@ impl Loop {
                 // SAFETY: just accepted, nobody else's.
                 fd: unsafe { OwnedFd::from_raw_fd(fd) },
                 unsent: Vec::new(),
-                rest: Rest::default(),
+                handler: Handler::new(self.mode),
             });
             let what = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP;
             self.watch(fd, u64::from(index), what)?;
@@ -118,10 +118,7 @@ impl Loop {
         if events & libc::EPOLLOUT != 0 && conn.unsent.is_empty() && events & libc::EPOLLIN == 0 {
             return;
         }
-        if conn
-            .turn(self.mode, &mut self.buffer, hung_up)
-            .is_ok_and(|open| open)
-        {
+        if conn.turn(&mut self.buffer, hung_up).is_ok_and(|open| open) {
             return;
         }
         self.conns[index] = None;
@@ -131,7 +128,7 @@ impl Loop {
 
 impl Conn {
     /// Receives and answers until the socket has no more; false: the connection is over.
-    fn turn(&mut self, mode: Mode, buffer: &mut [u8], hung_up: bool) -> io::Result<bool> {
+    fn turn(&mut self, buffer: &mut [u8], hung_up: bool) -> io::Result<bool> {
         if !self.unsent.is_empty() {
             let sent = send(&self.fd, &self.unsent)?;
             self.unsent.drain(..sent);
@@ -157,13 +154,7 @@ impl Conn {
                 return Ok(false);
             }
             let bytes = &buffer[..received];
-            let answer = match mode {
-                Mode::Echo => bytes,
-                Mode::Http => match self.rest.requests(bytes) {
-                    Some(count) => http::responses(count),
-                    None => return Ok(false),
-                },
-            };
+            let answer = self.handler.received(bytes)?.unwrap_or(bytes);
             let sent = send(&self.fd, answer)?;
             if sent < answer.len() {
                 self.unsent.extend_from_slice(&answer[sent..]);

@@ -3,7 +3,10 @@
 //! `server list` prints the names.
 
 mod alloc;
+mod answer;
 mod epoll;
+#[cfg(feature = "others")]
+mod others;
 mod ring;
 
 use ringloop_benches::{net, page::Page};
@@ -24,7 +27,20 @@ pub const BUFFER_SIZE: usize = 16 * 1024;
 
 type Serve = fn(TcpListener, Mode) -> io::Result<()>;
 
-const SERVERS: &[(&str, Serve)] = &[("ring", ring::serve), ("epoll", epoll::serve)];
+const SERVERS: &[(&str, Serve)] = &[
+    ("ring", ring::serve),
+    ("epoll", epoll::serve),
+    #[cfg(feature = "others")]
+    ("tokio", others::tokio::serve),
+    #[cfg(feature = "others")]
+    ("monoio", others::monoio::serve),
+    #[cfg(feature = "others")]
+    ("compio", others::compio::serve),
+    #[cfg(feature = "others")]
+    ("glommio", others::glommio::serve),
+    #[cfg(feature = "others")]
+    ("smol", others::smol::serve),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
