@@ -124,6 +124,9 @@ impl Driver for UringDriver {
 
     #[inline]
     fn submit(&mut self, key: Key, op: &mut Op) {
+        if !self.ring.is_ours() {
+            return;
+        }
         if !self.marks.is_empty() {
             self.keep_order(op);
         }
@@ -143,6 +146,9 @@ impl Driver for UringDriver {
     }
 
     fn cancel(&mut self, key: Key) {
+        if !self.ring.is_ours() {
+            return;
+        }
         match self.slots.cancel(key) {
             // Stale; or over by the next park anyway; or to be performed in spite of the cancel.
             None | Some(Tag::Send | Tag::Shutdown | Tag::Close) => {}
@@ -152,6 +158,9 @@ impl Driver for UringDriver {
     }
 
     fn park(&mut self, table: &mut OpTable, until: Park, out: &mut Completions) -> io::Result<()> {
+        if !self.ring.is_ours() {
+            return Err(io::Error::other("the ring belongs to the parent process"));
+        }
         if let Some(errno) = self.broken {
             return Err(io::Error::from_raw_os_error(errno));
         }
@@ -191,6 +200,9 @@ impl Driver for UringDriver {
 
     #[inline]
     fn wants_poll(&self) -> bool {
+        if !self.ring.is_ours() {
+            return false;
+        }
         self.has_unsubmitted()
             || self.ring.has_completions()
             || !self.done.is_empty()

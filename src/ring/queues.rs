@@ -7,8 +7,8 @@
 //!   borrowed until then.
 //! * What was pushed stays in the queue until the kernel consumed it, and *will* run by a later
 //!   enter even if one fails (trap T15): the caller keeps everything an entry points to.
-//! * In a forked child, dropping a ring touches nothing: neither the mappings (they are not there,
-//!   `MADV_DONTFORK`) nor the registrations, which are the parent's.
+//! * In a forked child a ring must not be used, for its mappings are not there (`MADV_DONTFORK`):
+//!   [`Ring::is_ours`] tells, at the price of a load. Dropping it there touches nothing.
 
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, squeue};
@@ -16,6 +16,23 @@ use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How many forks lie between this process and the first one that made a ring.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+fn count_forks() {
+    static ONCE: Once = Once::new();
+    extern "C" fn in_the_child() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    ONCE.call_once(|| {
+        // SAFETY: the handler adds to an atomic, which is allowed in a forked child. Where it can
+        // not be registered (no memory), a drop still compares process ids.
+        unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
+    });
+}
 
 /// What an enter does after submitting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +61,7 @@ pub struct Ring {
     timer_flags: u32,
     registered: bool,
     no_sqarray: bool,
+    forks: u32,
     pid: u32,
     single_thread: PhantomData<*mut ()>,
 }
@@ -51,6 +69,7 @@ pub struct Ring {
 impl Ring {
     /// A ring that uses nothing optional yet.
     pub(super) fn new(io: IoUring, no_sqarray: bool) -> Self {
+        count_forks();
         Self {
             enter_fd: io.as_raw_fd(),
             io: ManuallyDrop::new(io),
@@ -59,6 +78,7 @@ impl Ring {
             timer_flags: EnterFlags::EXT_ARG.bits(),
             registered: false,
             no_sqarray,
+            forks: FORKS.load(Ordering::Relaxed),
             pid: std::process::id(),
             single_thread: PhantomData,
         }
@@ -246,15 +266,22 @@ impl Ring {
         self.io.submitter().unregister_buf_ring(group)
     }
 
-    /// Whether the caller is the process that made the ring, not a forked child of it.
+    /// Whether this is the process that made the ring, not a forked child of it. Costs a load.
+    #[inline]
     pub fn is_ours(&self) -> bool {
-        self.pid == std::process::id()
+        self.forks == FORKS.load(Ordering::Relaxed)
+    }
+
+    /// The same, also for a child that was cloned without running fork handlers. Costs a system
+    /// call.
+    pub fn is_surely_ours(&self) -> bool {
+        self.is_ours() && self.pid == std::process::id()
     }
 }
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        if !self.is_ours() {
+        if !self.is_surely_ours() {
             return;
         }
         if self.registered {

@@ -5,7 +5,7 @@
 //! memory for ever: the op table leaks its buffers, and here the receive pool and its descriptors
 //! are leaked. A driver that is dropped without [`shut_down`](crate::driver::Driver::shut_down)
 //! does not know, and leaks them too. In a forked child nothing at all is touched: ring,
-//! registrations and buffers are the parent's.
+//! registrations and buffers are the parent's, parks fail, and so a drain ends at once.
 
 use super::{GROUP, UringDriver};
 
@@ -17,7 +17,7 @@ impl UringDriver {
         self.shut = true;
         // From here on, parks fail.
         self.broken = self.broken.or(Some(libc::ESHUTDOWN));
-        if !self.ring.is_ours() {
+        if !self.ring.is_surely_ours() {
             self.pool.leak();
             std::mem::forget(self.pool.detach());
             return;

@@ -1,0 +1,195 @@
+//! The end: drains, leaks instead of freeing, and leaves a forked child alone.
+//!
+//! Not on both drivers: it is about one.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ringloop::driver::epoll::{EpollDriver, EpollOptions};
+use ringloop::driver::uring::{UringDriver, UringOptions};
+use ringloop::driver::{
+    BUFFER_SIZE, Completions, Driver, DriverKind, Op, OpTable, Park, SEGMENT_BUFFERS, Target, drain,
+};
+use uring_tests::drive::{Rig, fd, tcp_pair};
+use uring_tests::isolated;
+
+use crate::{exercise, rig};
+
+fn options() -> UringOptions {
+    UringOptions::default()
+}
+
+fn pipe() -> (OwnedFd, OwnedFd) {
+    let mut fds = [0; 2];
+    // SAFETY: the call writes two descriptors.
+    assert_eq!(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+    // SAFETY: the descriptors were just made and nobody else knows them.
+    fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into()
+}
+
+tests! {
+    /// A read of an empty pipe stands in a worker thread of the kernel; even that comes back.
+    fn a_worker_is_interrupted(rig = options()) {
+        let (reader, _writer) = pipe();
+        let reader = fd(reader);
+        let key = rig.submit(Op::ReadAt { fd: reader, buf: vec![0; 16].into(), offset: 0 });
+        rig.settle();
+        rig.cancel(key);
+        assert_eq!(rig.result(key), -libc::ECANCELED);
+    }
+
+    fn parks_fail_after_the_end(rig = options()) {
+        rig.close();
+        let mut out = Completions::new();
+        let park = rig.driver.park(&mut rig.table, Park::Poll, &mut out);
+        assert_eq!(park.unwrap_err().raw_os_error(), Some(libc::ESHUTDOWN));
+        // A wake after the end is harmless.
+        rig.driver.unparker().unpark();
+    }
+
+    fn leases_outlive_the_driver(rig = options()) {
+        let (mut near, far) = tcp_pair().unwrap();
+        let key = rig.submit(Op::RecvMulti { fd: fd(far) });
+        near.write_all(&[7; 5000]).unwrap();
+        let lease = rig.wait(key).lease.unwrap();
+        let len = lease.len();
+        let next = super::rig(options());
+        let old = std::mem::replace(rig, next);
+        drop(old);
+        assert!(lease.iter().all(|byte| *byte == 7));
+        let bytes = lease.into_bytes();
+        assert_eq!(bytes.len(), len);
+        std::thread::spawn(move || drop(bytes)).join().unwrap();
+    }
+}
+
+/// Counts the bytes that are allocated.
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: the system's allocator does the work; the layouts are passed on as they are.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's contract.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A driver that ends with operations in flight: the table and the pool leak what the kernel may
+/// still write to. One that was drained leaks nothing.
+#[test]
+fn what_did_not_come_back_is_leaked() {
+    let name = "driver_uring::ending::what_did_not_come_back_is_leaked";
+    uring_tests::run_variant(name, DriverKind::Uring, |_| {
+        isolated(|| {
+            const SEGMENT: usize = SEGMENT_BUFFERS * BUFFER_SIZE;
+            const BUFFER: usize = 1 << 20;
+            let run = |leaked: Option<usize>| {
+                let before = LIVE.load(Ordering::Relaxed);
+                let (_near, far) = tcp_pair().unwrap();
+                let mut driver = UringDriver::new(options()).unwrap();
+                let mut table = OpTable::new();
+                let mut out = Completions::new();
+                if leaked != Some(0) {
+                    let op = Op::Recv {
+                        fd: fd(far),
+                        buf: vec![0; BUFFER].into(),
+                    };
+                    let key = table.insert(op, Target::Orphan);
+                    driver.submit(key, table.op_mut(key).unwrap());
+                }
+                driver.park(&mut table, Park::Poll, &mut out).unwrap();
+                if let Some(leaked) = leaked {
+                    driver.shut_down(leaked);
+                }
+                drop((driver, table, out));
+                LIVE.load(Ordering::Relaxed) - before
+            };
+            // What is made once per process is made now.
+            run(Some(0));
+            assert!(run(Some(0)) < 1000, "a drained driver frees everything");
+            assert!(run(Some(1)) > SEGMENT + BUFFER);
+            assert!(run(None) > SEGMENT + BUFFER);
+        });
+    });
+}
+
+/// In a forked child neither a park nor a drop disturbs the parent's ring.
+#[test]
+fn a_forked_child_leaves_the_ring_alone() {
+    let name = "driver_uring::ending::a_forked_child_leaves_the_ring_alone";
+    uring_tests::run_variant(name, DriverKind::Uring, |_| {
+        isolated(|| {
+            let mut ours = rig(options());
+            let (mut near, far) = tcp_pair().unwrap();
+            let key = ours.submit(Op::RecvMulti { fd: fd(far) });
+            ours.poll();
+            // SAFETY: the child runs only what follows, up to `_exit`; of the threads of this
+            // process, which runs one test, none holds a lock that is needed here.
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0);
+            if child == 0 {
+                let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    in_the_child(&mut ours);
+                }));
+                // SAFETY: ends the child without running anything of the parent's.
+                unsafe { libc::_exit(i32::from(ended.is_err())) };
+            }
+            let mut status = 0;
+            // SAFETY: `status` is live.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0, "the child ended badly");
+            // The parent's receive is armed still, its buffers and its queues work.
+            near.write_all(b"after the fork").unwrap();
+            assert_eq!(ours.receive(key, 14), b"after the fork");
+            exercise(&mut ours);
+        });
+    });
+}
+
+/// What a loop of the parent would do when the child ends it.
+fn in_the_child(rig: &mut Rig) {
+    let key = rig.submit(Op::Nop);
+    rig.cancel(key);
+    assert!(!rig.driver.wants_poll());
+    let mut out = Completions::new();
+    assert!(
+        rig.driver
+            .park(&mut rig.table, Park::Forever, &mut out)
+            .is_err()
+    );
+    let left = drain(&mut *rig.driver, &mut rig.table, 1_000_000_000);
+    assert_eq!(left.len(), 2);
+    rig.driver.shut_down(left.len());
+    let other = EpollDriver::new(EpollOptions::default()).unwrap();
+    drop(std::mem::replace(&mut rig.driver, Box::new(other)));
+    drop(std::mem::take(&mut rig.table));
+}
+
+/// Nothing stays open.
+#[test]
+fn descriptors_are_closed() {
+    let name = "driver_uring::ending::descriptors_are_closed";
+    uring_tests::run_variant(name, DriverKind::Uring, |_| {
+        isolated(|| {
+            let before = uring_tests::open_fds();
+            let mut ours = rig(options());
+            exercise(&mut ours);
+            drop(ours);
+            assert_eq!(uring_tests::open_fds(), before);
+        });
+    });
+}

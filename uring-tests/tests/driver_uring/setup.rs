@@ -1,0 +1,203 @@
+//! The rungs of set-up, forced off one by one.
+//!
+//! Not on both drivers: it is about one.
+
+use std::os::unix::net::UnixStream;
+
+use ringloop::driver::uring::{UringDriver, UringOptions};
+use ringloop::driver::{Driver, DriverKind, Op, Park};
+use uring_tests::drive::fd;
+use uring_tests::isolated;
+
+use crate::{exercise, rig};
+
+fn all() -> UringOptions {
+    UringOptions::default()
+}
+
+fn none() -> UringOptions {
+    UringOptions {
+        no_sqarray: false,
+        registered_fd: false,
+        no_iowait: false,
+        absolute_timeouts: false,
+        inline_sends: false,
+        multishot_accept: false,
+        ..all()
+    }
+}
+
+fn limit_descriptors(count: usize) {
+    let limit = libc::rlimit {
+        rlim_cur: count as u64,
+        rlim_max: 4096,
+    };
+    // SAFETY: a live rlimit, only read.
+    let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(done, 0);
+}
+
+/// The line of the report that begins so.
+#[track_caller]
+fn line(report: &str, start: &str) -> String {
+    report
+        .lines()
+        .find(|line| line.starts_with(start))
+        .unwrap_or_else(|| panic!("no line {start:?} in\n{report}"))
+        .to_owned()
+}
+
+tests! {
+    fn what_was_chosen_can_be_read(rig = all()) {
+        let report = rig.driver.report();
+        println!("{report}");
+        assert_eq!(rig.driver.kind(), DriverKind::Uring);
+        assert_eq!(report.lines().next(), Some("driver: io_uring"));
+        for start in [
+            "queues:", "flags:", "NO_SQARRAY:", "registered ring descriptor:", "NO_IOWAIT:",
+            "absolute timeouts:", "workers:", "receive buffers:", "multishot receive:",
+            "inline sends:", "multishot accept:",
+        ] {
+            line(&report, start);
+        }
+        exercise(rig);
+    }
+
+    fn without_no_sqarray(rig = UringOptions { no_sqarray: false, ..all() }) {
+        assert_eq!(line(&rig.driver.report(), "NO_SQARRAY"), "NO_SQARRAY: no (switched off)");
+        exercise(rig);
+    }
+
+    fn without_a_registered_descriptor(rig = UringOptions { registered_fd: false, ..all() }) {
+        let line = line(&rig.driver.report(), "registered ring");
+        assert_eq!(line, "registered ring descriptor: no (switched off)");
+        exercise(rig);
+    }
+
+    fn without_no_iowait(rig = UringOptions { no_iowait: false, ..all() }) {
+        assert_eq!(line(&rig.driver.report(), "NO_IOWAIT"), "NO_IOWAIT: no (switched off)");
+        exercise(rig);
+    }
+
+    fn without_absolute_timeouts(rig = UringOptions { absolute_timeouts: false, ..all() }) {
+        let line = line(&rig.driver.report(), "absolute");
+        assert_eq!(line, "absolute timeouts: no (switched off)");
+        let end = rig.driver.now() + 3_000_000;
+        while rig.driver.now() < end {
+            rig.park(Park::Until(end));
+        }
+        // In the past: does not wait at all.
+        rig.park(Park::Until(end));
+        exercise(rig);
+    }
+
+    fn without_inline_sends(rig = UringOptions { inline_sends: false, ..all() }) {
+        let line = line(&rig.driver.report(), "inline sends");
+        assert_eq!(
+            line,
+            "inline sends: no, every send asks for its completion (switched off)"
+        );
+        // The completion of such a send ends the wait by itself.
+        let (_peer, ours) = UnixStream::pair().unwrap();
+        let ours = fd(ours);
+        let sent = rig.submit(uring_tests::drive::send(&ours, *b"x", true));
+        assert_eq!(rig.park(Park::Forever), 1);
+        assert_eq!(rig.result(sent), 1);
+        exercise(rig);
+    }
+
+    fn without_anything_optional(rig = none()) {
+        exercise(rig);
+    }
+
+    fn odd_sizes_are_rounded(rig = UringOptions { sq_entries: 3, cq_entries: 5, ..all() }) {
+        let line = line(&rig.driver.report(), "queues");
+        assert_eq!(line, "queues: 4 submissions, 8 completions");
+        exercise(rig);
+    }
+
+    fn absurd_sizes_are_clamped(rig = UringOptions {
+        sq_entries: 0,
+        cq_entries: 0,
+        buffers: 0,
+        ..all()
+    }) {
+        println!("{}", rig.driver.report());
+        exercise(rig);
+    }
+}
+
+/// A thread has 16 slots for registered rings: the next ring does without, and a ring that is
+/// dropped gives its slot back.
+#[test]
+fn registered_descriptors_run_out_and_come_back() {
+    let name = "driver_uring::setup::registered_descriptors_run_out_and_come_back";
+    uring_tests::run_variant(name, DriverKind::Uring, |_| {
+        let small = || UringOptions {
+            sq_entries: 8,
+            cq_entries: 16,
+            buffers: 1,
+            ..all()
+        };
+        let registered =
+            |driver: &UringDriver| line(&driver.report(), "registered ring").ends_with(": yes");
+        for _ in 0..2 {
+            let mut drivers: Vec<UringDriver> = (0..17)
+                .map(|_| UringDriver::new(small()).unwrap())
+                .collect();
+            let with: Vec<bool> = drivers.iter().map(registered).collect();
+            assert_eq!(with.iter().filter(|with| **with).count(), 16);
+            assert!(!with[16]);
+            for driver in &mut drivers {
+                driver.shut_down(0);
+            }
+            exercise(&mut rig(small()));
+        }
+    });
+}
+
+/// Without descriptors there is neither a ring nor a socketpair to probe it with, whichever comes
+/// first; the error says so and nothing stays open.
+#[test]
+fn a_start_without_descriptors_fails_cleanly() {
+    let name = "driver_uring::setup::a_start_without_descriptors_fails_cleanly";
+    uring_tests::run_variant(name, DriverKind::Uring, |_| {
+        isolated(|| {
+            let before = uring_tests::open_fds();
+            let mut failed = 0;
+            for spare in 0.. {
+                limit_descriptors(before + spare);
+                let driver = UringDriver::new(all());
+                limit_descriptors(4096);
+                match driver {
+                    Ok(mut driver) => {
+                        driver.shut_down(0);
+                        break;
+                    }
+                    Err(error) => {
+                        failed += 1;
+                        let text = error.to_string();
+                        let emfile = error.raw_os_error() == Some(libc::EMFILE);
+                        assert!(emfile || text.contains("RLIMIT_NOFILE"), "{text}");
+                    }
+                }
+                assert_eq!(uring_tests::open_fds(), before);
+            }
+            assert!(failed > 0);
+            assert_eq!(uring_tests::open_fds(), before);
+        });
+    });
+}
+
+/// Nothing but the ring itself is needed to start, and both drivers of one thread work.
+#[test]
+fn two_drivers_on_one_thread() {
+    let name = "driver_uring::setup::two_drivers_on_one_thread";
+    uring_tests::run_variant(name, DriverKind::Uring, |_| {
+        let (mut one, mut two) = (rig(all()), rig(none()));
+        assert_eq!(one.run(Op::Nop).result, 0);
+        assert_eq!(two.run(Op::Nop).result, 0);
+        exercise(&mut one);
+        exercise(&mut two);
+    });
+}
