@@ -25,6 +25,7 @@ macro_rules! tests {
 
 mod ending;
 mod queues;
+mod refused;
 mod sends;
 mod setup;
 mod starving;
