@@ -2,20 +2,20 @@
 //!
 //! **Guarantees.** Items come out in the order in which they went in. A loop that was allowed to
 //! sleep ([`Inbox::prepare_sleep`] answered true) is unparked for every item that comes later:
-//! no wake is lost. At most one sender unparks for one sleep.
+//! no wake is lost. Of a burst only the first item can cost an unpark.
 //!
 //! ```text
 //!   sender                                   loop
 //!   ──────                                   ────
-//!   items.push (locked)                      sleeping = true
-//!   pending = true                           ── fence ──
-//!   ── fence ──                              pending?  yes: sleeping = false, do not park
-//!   sleeping?  yes, and mine to clear:                 no:  park … sleeping = false
-//!              unpark
+//!   items.push, pending = true (locked)      sleeping = true
+//!   the first of a burst:                    ── fence ──
+//!     ── fence ──                            pending?  yes: sleeping = false, do not park
+//!     sleeping?  yes: unpark                           no:  park … sleeping = false
 //! ```
 //!
 //! Each side writes its own flag, fences, and reads the other's, so at least one of the two sees
-//! the other. The model test at the end of this file runs every interleaving (`--cfg loom`).
+//! the other. `pending` changes only under the lock, `sleeping` only in the loop. The model test at
+//! the end of this file runs every interleaving (`--cfg loom`).
 //!
 //! An inbox stands in a permanent entry of the loop table and serves many loops one after another;
 //! `owner` says which one it serves now (0: none, items are refused).
@@ -78,16 +78,21 @@ impl<T> Inbox<T> {
     /// Appends an item if the present owner is `admitted`, else gives it back.
     /// `Ok(true)`: the loop sleeps and it is the caller's part to unpark it.
     pub(super) fn push(&self, item: T, admitted: impl FnOnce(u64) -> bool) -> Result<bool, T> {
-        self.with(|state| {
+        let first = self.with(|state| {
             if state.owner == 0 || !admitted(state.owner) {
                 return Err(item);
             }
             state.items.push(item);
+            let first = !self.pending.load(Ordering::Relaxed);
             self.pending.store(true, Ordering::Relaxed);
-            Ok(())
+            Ok(first)
         })?;
+        if !first {
+            // Whoever came first sees to the loop.
+            return Ok(false);
+        }
         fence(Ordering::SeqCst);
-        Ok(self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::Relaxed))
+        Ok(self.sleeping.load(Ordering::Relaxed))
     }
 
     /// Whether something came; may be late, [`Inbox::prepare_sleep`] is not.
@@ -149,9 +154,12 @@ mod loom_tests {
         }
     }
 
-    /// Loop and senders in every interleaving: a lost wake is a deadlock, which loom reports.
-    fn no_lost_wake(senders: usize, each: usize) {
-        loom::model(move || {
+    /// Loop and senders in every interleaving (of at most `preemptions`, if given): a lost wake is a
+    /// deadlock, which loom reports.
+    fn no_lost_wake(senders: usize, each: usize, preemptions: Option<usize>) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = preemptions;
+        model.check(move || {
             let inbox = Arc::new(Inbox::new());
             let parker = Arc::new(Parker::default());
             inbox.open(1);
@@ -192,12 +200,12 @@ mod loom_tests {
 
     #[test]
     fn loom_one_sender_two_items() {
-        no_lost_wake(1, 2);
+        no_lost_wake(1, 2, None);
     }
 
     #[test]
     fn loom_two_senders() {
-        no_lost_wake(2, 1);
+        no_lost_wake(2, 1, Some(3));
     }
 
     /// A close racing with a sender: the item is either returned by close or refused, never both

@@ -1,7 +1,10 @@
 //! Tests of the floor at its own level: tasks are driven by hand, entry by entry.
 
 mod basics;
+mod calls;
 mod can;
+mod reg;
+mod scopes;
 
 use super::*;
 use crate::driver::Unpark;
