@@ -42,11 +42,14 @@ fn hnd_01_cancel_drops_the_closure_at_once() {
 fn a_panic_is_returned_and_the_slot_is_free() {
     let callbacks = Callbacks::new();
     let key = insert(&callbacks, || panic!("boom"));
-    let payload = callbacks.run(key).unwrap_err();
-    assert_eq!(panic_message(&*payload), "boom");
+    let name = callbacks.name(key).unwrap();
+    let panicked = callbacks.run(key).unwrap_err();
+    assert_eq!(panic_message(&*panicked.payload), "boom");
+    assert_eq!(panicked.name, name);
+    assert!(callbacks.name(key).is_none());
     let next = insert(&callbacks, || exit_loop(1));
     assert_eq!(next.index, key.index);
-    assert!(is_loop_exit(&*callbacks.run(next).unwrap_err()));
+    assert!(is_loop_exit(&*callbacks.run(next).unwrap_err().payload));
 }
 
 #[test]
