@@ -77,3 +77,8 @@ pub use protocol::{
 };
 pub use runner::{Builder, block_on, run};
 pub use task::{Cancelled, JoinError, Task};
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
