@@ -9,7 +9,7 @@
 //! | EMFILE, ENFILE | no descriptor is free; remedy: raise the limit, close connections | pause |
 //! | ENOBUFS, ENOMEM | no memory for a socket | pause |
 //! | EPERM | a security policy refuses; it would refuse the next one too | pause |
-//! | ECANCELED | the loop is closing | nothing |
+//! | ECANCELED | somebody took the accept back | the listener is closed |
 //! | others (EINVAL, EBADF, ENOTSOCK) | this is no listener any more | reported, the listener is closed |
 //!
 //! A pause keeps the listener, and the kernel keeps the connections. It ends after a second, or as
@@ -45,7 +45,7 @@ enum Failure {
     Connection,
     /// It would fail again at once.
     Shortage(&'static str),
-    /// The loop took the accept back.
+    /// The accept was taken back.
     Cancelled,
     /// The listener is lost.
     Listener,
@@ -94,10 +94,8 @@ impl Accepting {
         let error = io::Error::from_raw_os_error(errno);
         match judge(errno) {
             Failure::Connection => self.arm(),
-            Failure::Shortage(message) => {
-                self.pause(message, error);
-            }
-            Failure::Cancelled => {}
+            Failure::Shortage(message) => self.pause(message, error),
+            Failure::Cancelled => self.listener.close(&self.server.context.core),
             Failure::Listener => {
                 self.report("Accept failed on a socket", error);
                 self.listener.close(&self.server.context.core);

@@ -12,8 +12,8 @@ use super::options::{ServerOptions, UnixServerOptions};
 use super::resolver::{self, Hints, SocketType};
 use super::server::Server;
 use super::sockets::{
-    bind_inet, bind_unix, check_stream, check_unix_stream, invalid, is_file, port_text, tcp_socket,
-    unix_socket,
+    bind_inet, bind_unix, check_stream, check_unix_path, check_unix_stream, invalid, is_file,
+    port_text, tcp_socket, unix_socket,
 };
 use crate::protocol::Address;
 use nix::errno::Errno;
@@ -154,6 +154,7 @@ pub(super) async fn create_unix_server(
         }
         (None, None) => return Err(invalid("path was not specified, and no sock specified")),
         (Some(path), None) => {
+            check_unix_path(&path)?;
             let socket = unix_socket()?;
             if is_file(&path)
                 && let Err(error) = remove_stale(&path)

@@ -4,6 +4,7 @@
 //! io_uring prefers it.
 
 use super::options::Port;
+use crate::driver::SockAddr;
 use crate::protocol::Address;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -101,11 +102,14 @@ pub(super) fn abstract_name(path: &Path) -> Option<&[u8]> {
     path.as_os_str().as_bytes().strip_prefix(&[0])
 }
 
+/// Refuses a path that no Unix address can hold, and says why.
+pub(super) fn check_unix_path(path: &Path) -> io::Result<()> {
+    SockAddr::unix(path).map(drop)
+}
+
 /// # Errors
 /// [`BindError`] for an address in use; else the plain error.
 pub(super) fn bind_unix(socket: &OwnedFd, path: &Path) -> io::Result<()> {
-    // Says what is wrong with a path that no Unix address can hold.
-    crate::driver::SockAddr::unix(path)?;
     let (raw, address) = match abstract_name(path) {
         Some(name) => (
             UnixAddr::new_abstract(name)?,
