@@ -8,6 +8,7 @@ mod epoll;
 #[cfg(feature = "others")]
 mod others;
 mod ring;
+mod ringloop;
 
 use ringloop_benches::{net, page::Page};
 use std::net::TcpListener;
@@ -30,6 +31,10 @@ type Serve = fn(TcpListener, Mode) -> io::Result<()>;
 const SERVERS: &[(&str, Serve)] = &[
     ("ring", ring::serve),
     ("epoll", epoll::serve),
+    ("ringloop-uring", ringloop::protocol_on_uring),
+    ("ringloop-epoll", ringloop::protocol_on_epoll),
+    ("streams-uring", ringloop::streams_on_uring),
+    ("streams-epoll", ringloop::streams_on_epoll),
     #[cfg(feature = "others")]
     ("tokio", others::tokio::serve),
     #[cfg(feature = "others")]

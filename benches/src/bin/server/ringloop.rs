@@ -1,0 +1,119 @@
+//! ringloop: on io_uring or epoll, with callbacks or with streams.
+
+use crate::Mode;
+use crate::answer::Handler;
+use bytes::Bytes;
+use ringloop::protocol::{BaseProtocol, Protocol};
+use ringloop::stream::{StreamReader, StreamWriter, start_server};
+use ringloop::{
+    Builder, Chunk, DriverKind, EventLoopExt, Lease, ServerOptions, Transport, block_on,
+    get_running_loop,
+};
+use std::cell::{OnceCell, RefCell};
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+
+pub fn protocol_on_uring(listener: TcpListener, mode: Mode) -> io::Result<()> {
+    serve_protocol(listener, mode, DriverKind::Uring)
+}
+
+pub fn protocol_on_epoll(listener: TcpListener, mode: Mode) -> io::Result<()> {
+    serve_protocol(listener, mode, DriverKind::Epoll)
+}
+
+pub fn streams_on_uring(listener: TcpListener, mode: Mode) -> io::Result<()> {
+    serve_streams(listener, mode, DriverKind::Uring)
+}
+
+pub fn streams_on_epoll(listener: TcpListener, mode: Mode) -> io::Result<()> {
+    serve_streams(listener, mode, DriverKind::Epoll)
+}
+
+fn options(listener: TcpListener) -> ServerOptions {
+    ServerOptions::default().sock(listener).backlog(4096)
+}
+
+fn serve_protocol(listener: TcpListener, mode: Mode, driver: DriverKind) -> io::Result<()> {
+    block_on(&Builder::new().driver(driver).build()?, async move {
+        get_running_loop()
+            .create_server(move || Connection::new(mode), options(listener))
+            .await?
+            .serve_forever()
+            .await
+    })?
+}
+
+fn serve_streams(listener: TcpListener, mode: Mode, driver: DriverKind) -> io::Result<()> {
+    block_on(&Builder::new().driver(driver).build()?, async move {
+        start_server(
+            move |reader, writer| connection(reader, writer, mode),
+            options(listener),
+        )
+        .await?
+        .serve_forever()
+        .await
+    })?
+}
+
+fn answer(handler: &mut Handler, data: Lease) -> io::Result<Chunk> {
+    Ok(match handler.received(&data)? {
+        None => data.into(),
+        Some(answer) => Bytes::from_static(answer).into(),
+    })
+}
+
+async fn connection(mut reader: StreamReader, writer: StreamWriter, mode: Mode) -> io::Result<()> {
+    let mut handler = Handler::new(mode);
+    while let Some(data) = reader.read_lease().await? {
+        writer.write_chunk(answer(&mut handler, data)?)?;
+        writer.drain().await?;
+    }
+    Ok(())
+}
+
+struct Connection {
+    handler: RefCell<Handler>,
+    transport: OnceCell<Rc<dyn Transport>>,
+}
+
+impl Connection {
+    fn new(mode: Mode) -> Rc<Self> {
+        Rc::new(Self {
+            handler: RefCell::new(Handler::new(mode)),
+            transport: OnceCell::new(),
+        })
+    }
+}
+
+impl BaseProtocol for Connection {
+    fn connection_made(&self, transport: Rc<dyn Transport>) {
+        // Called once.
+        let _ = self.transport.set(transport);
+    }
+
+    fn pause_writing(&self) {
+        if let Some(transport) = self.transport.get() {
+            transport.pause_reading();
+        }
+    }
+
+    fn resume_writing(&self) {
+        if let Some(transport) = self.transport.get() {
+            transport.resume_reading();
+        }
+    }
+}
+
+impl Protocol for Connection {
+    fn data_received(&self, data: Lease) {
+        let Some(transport) = self.transport.get() else {
+            return;
+        };
+        let sent = answer(&mut self.handler.borrow_mut(), data)
+            .and_then(|answer| transport.write_chunk(answer));
+        if sent.is_err() {
+            transport.abort();
+        }
+    }
+}
