@@ -29,6 +29,17 @@ pub fn pin(core: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the calling thread, and what it starts later, run before everything that is not of real
+/// time. Needs a privilege.
+pub fn before_others() -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the parameters are live.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Lifts the soft limit of open files to the hard one; gives the limit.
 pub fn lift_file_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit {

@@ -12,6 +12,7 @@ pub struct Watch {
     begun: Instant,
     cpu: Duration,
     quiet: bool,
+    before_others: bool,
 }
 
 /// CPU time of the calling thread.
@@ -38,13 +39,17 @@ fn others_run() -> io::Result<bool> {
 }
 
 impl Watch {
-    /// Begins; the servers must be idle.
-    pub fn begin() -> io::Result<Watch> {
-        let quiet = !others_run()?;
+    /// Begins; the servers must be idle. With load and servers [`before_others`], it is no
+    /// disturbance that something else wants to run.
+    ///
+    /// [`before_others`]: crate::process::before_others
+    pub fn begin(before_others: bool) -> io::Result<Watch> {
+        let quiet = before_others || !others_run()?;
         Ok(Watch {
             begun: Instant::now(),
             cpu: thread_cpu()?,
             quiet,
+            before_others,
         })
     }
 
@@ -53,7 +58,7 @@ impl Watch {
         let elapsed = self.begun.elapsed();
         let lost = elapsed.saturating_sub(thread_cpu()? - self.cpu);
         // The server just driven may be on its way to sleep.
-        let mut others = others_run()?;
+        let mut others = !self.before_others && others_run()?;
         for _ in 0..5 {
             if !others {
                 break;

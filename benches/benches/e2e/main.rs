@@ -36,6 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     process::pin(options.load_core)?;
+    if options.realtime {
+        process::before_others()?;
+    }
     let files = process::lift_file_limit()?;
     let tool = if options.system_calls {
         Tool::find()

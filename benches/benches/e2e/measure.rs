@@ -10,7 +10,7 @@ use ringloop_benches::stats::{Median, median};
 use ringloop_benches::syscalls::Tool;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a server did in a cell.
 pub struct Figures {
@@ -85,8 +85,12 @@ pub fn cell(
     while driven < options.cycles
         || driven < options.cycles * PERSISTENCE && undisturbed(&all) < options.cycles
     {
+        let begun = Instant::now();
         cycle(load, &mut all, driven, servers, options)?;
         driven += 1;
+        if options.realtime {
+            std::thread::sleep(begun.elapsed());
+        }
     }
     let counted = undisturbed(&all);
     // With hardly any quiet slices, disturbed ones are better than none.
@@ -171,7 +175,7 @@ fn cycle(
         // Each cycle begins with another server, so that none is always first after a pause.
         let place = (number + turn) % all.len();
         let running = &mut all[place];
-        let watch = Watch::begin()?;
+        let watch = Watch::begin(options.realtime)?;
         let before = running.server.cpu()? + softirqs.cpu();
         let slice = named(load.drive(&running.session, options.slice), &servers[place])?;
         let used = running.server.cpu()? + softirqs.cpu() - before;

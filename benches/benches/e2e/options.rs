@@ -14,6 +14,8 @@ e2e: measures servers against each other, end to end
   --slice MS       milliseconds of a slice (50)
   --idle N         idle connections whose memory is measured (10000), 0: none
   --no-syscalls    does not count system calls
+  --realtime       load and servers run before everything else, half of the time, where the
+                   machine has other work to do
   --load-core N    where the load runs (0)
   --server-core N  where the servers run (1)
   --out DIR        where tables and charts go (docs/src/benchmarks; for a part of the cells or
@@ -27,6 +29,7 @@ pub struct Options {
     pub slice: Duration,
     pub idle: usize,
     pub system_calls: bool,
+    pub realtime: bool,
     pub load_core: usize,
     pub server_core: usize,
     pub out: PathBuf,
@@ -56,6 +59,7 @@ impl Options {
             slice: Duration::from_millis(50),
             idle: 10_000,
             system_calls: true,
+            realtime: false,
             load_core: 0,
             server_core: 1,
             out: PathBuf::new(),
@@ -90,6 +94,7 @@ impl Options {
                 "--cycles" => options.cycles = number(value()?)?.max(1),
                 "--slice" => options.slice = Duration::from_millis(number(value()?)? as u64),
                 "--idle" => options.idle = number(value()?)?,
+                "--realtime" => options.realtime = true,
                 "--no-syscalls" => options.system_calls = false,
                 "--load-core" => options.load_core = number(value()?)?,
                 "--server-core" => options.server_core = number(value()?)?,
