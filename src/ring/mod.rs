@@ -18,5 +18,5 @@ mod sqe;
 pub use buf_ring::BufRing;
 pub use queues::{Ring, Wait};
 pub use refusal::{Cause, Facts, Refusal};
-pub use setup::RingOptions;
+pub use setup::{LAST_PAUSES, RingOptions};
 pub use sqe::{recv_multi, send, sendmsg};

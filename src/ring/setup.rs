@@ -25,10 +25,18 @@ use std::time::Duration;
 /// The smallest queues that set-up steps down to.
 const SMALLEST: Sizes = Sizes { sq: 64, cq: 256 };
 
-/// How long to wait for memory that a closed ring has not given back yet, before giving way and at
-/// the very end. The kernel uncharges asynchronously, within some 25 ms (trap T6).
+/// How long to wait for memory that a closed ring has not given back yet, before giving way. The
+/// kernel uncharges asynchronously, within some 25 ms when it is idle (trap T6).
 const PAUSES: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(12)];
-const LAST_PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(25)];
+
+/// The same when nothing is left but to refuse; a busy kernel takes longer.
+pub const LAST_PAUSES: [Duration; 5] = [
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(40),
+    Duration::from_millis(80),
+    Duration::from_millis(160),
+];
 
 /// `IORING_REGISTER_RING_FDS` and its opposite.
 const REGISTER_RING_FDS: u32 = 20;
@@ -53,6 +61,24 @@ pub struct RingOptions {
     pub no_iowait: bool,
     /// `IORING_ENTER_ABS_TIMER`.
     pub absolute_timeouts: bool,
+}
+
+impl RingOptions {
+    /// The same with half the sizes of `ring`, if they can be halved: for who needs some of the
+    /// memory that it took.
+    pub fn halved(&self, ring: &Ring) -> Option<Self> {
+        let params = ring.io().params();
+        let sizes = Sizes {
+            sq: params.sq_entries(),
+            cq: params.cq_entries(),
+        };
+        let Sizes { sq, cq } = sizes.halved()?;
+        Some(Self {
+            sq_entries: sq,
+            cq_entries: cq,
+            ..*self
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,16 +8,12 @@ use super::slots::Slots;
 use super::wake::Wake;
 use super::{Counters, GROUP, UringDriver, UringOptions, probe};
 use crate::driver::{Driver, MAX_BUFFERS, Pool, SEGMENT_BUFFERS};
-use crate::ring::{BufRing, Facts, Refusal, Ring};
+use crate::ring::{BufRing, Facts, LAST_PAUSES, Refusal, Ring};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How long to wait, each time, for locked memory that a closed ring has not given back yet (trap
-/// T6), before fewer buffers are asked for.
-const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(25)];
 
 impl UringDriver {
     /// A driver on a ring of its own, for the calling thread.
@@ -27,10 +23,8 @@ impl UringDriver {
     /// gives no ring or one that lacks what this driver needs (`DEFER_TASKRUN` and multishot
     /// receive: Linux 6.1). `EMFILE` when no descriptor is left for the wake-up.
     pub fn new(options: UringOptions) -> io::Result<Self> {
-        let mut report = vec!["driver: io_uring".to_owned()];
-        let ring = Ring::set_up(&options.ring(), &mut report)?;
-        let pool = receive_buffers(&ring, options.buffers, &mut report)?;
         let wake = Arc::new(Wake::new()?);
+        let (ring, pool, report) = ring_and_buffers(&options)?;
         pool.set_unpark(wake.clone());
         let mut driver = Self {
             ring,
@@ -92,12 +86,46 @@ impl UringDriver {
     }
 }
 
+/// A ring and its receive buffers. Where locked memory is short the ring may have taken all of it:
+/// then a smaller one is made.
+fn ring_and_buffers(options: &UringOptions) -> io::Result<(Ring, Rc<Pool>, Vec<String>)> {
+    let mut next = options.ring();
+    loop {
+        let mut report = vec!["driver: io_uring".to_owned()];
+        let ring = Ring::set_up(&next, &mut report)?;
+        let smaller = next.halved(&ring);
+        let pauses = if smaller.is_some() {
+            &[]
+        } else {
+            &LAST_PAUSES[..]
+        };
+        match (
+            receive_buffers(&ring, options.buffers, pauses, &mut report),
+            smaller,
+        ) {
+            (Ok(pool), _) => return Ok((ring, pool, report)),
+            (Err(error), Some(smaller)) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                next = smaller;
+            }
+            (Err(error), _) => {
+                let bytes = SEGMENT_BUFFERS as u64 * 16;
+                return Err(Refusal::of(&Facts::observe(&error, bytes)).into_error());
+            }
+        }
+    }
+}
+
 /// Registers descriptors for `limit` buffers, fewer where locked memory is short, and makes the
-/// pool.
-fn receive_buffers(ring: &Ring, limit: usize, report: &mut Vec<String>) -> io::Result<Rc<Pool>> {
+/// pool. With the fewest, waits as `pauses` say for memory that a closed ring has not given back.
+fn receive_buffers(
+    ring: &Ring,
+    limit: usize,
+    pauses: &[Duration],
+    report: &mut Vec<String>,
+) -> io::Result<Rc<Pool>> {
     let limit = limit.clamp(1, MAX_BUFFERS);
     let mut count = limit.next_power_of_two() as u16;
-    let mut pauses = PAUSES.iter();
+    let mut pauses = pauses.iter();
     loop {
         let descriptors = BufRing::new(count);
         // SAFETY: the pool keeps the descriptors until the driver's close has unregistered them, or
@@ -123,8 +151,7 @@ fn receive_buffers(ring: &Ring, limit: usize, report: &mut Vec<String>) -> io::R
         } else if no_memory && let Some(time) = pauses.next() {
             std::thread::sleep(*time);
         } else {
-            let bytes = u64::from(count) * 16;
-            return Err(Refusal::of(&Facts::observe(&error, bytes)).into_error());
+            return Err(error);
         }
     }
 }
