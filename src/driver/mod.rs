@@ -32,6 +32,7 @@
 
 mod buf;
 mod chunk;
+mod closed;
 mod counters;
 pub mod epoll;
 mod fd;
@@ -48,6 +49,7 @@ use std::sync::Arc;
 
 pub use buf::Buf;
 pub use chunk::{Chunk, Gather, MAX_VECTORS};
+pub(crate) use closed::ClosedDriver;
 pub use counters::Counters;
 pub(crate) use fd::count_closed;
 pub use fd::{Fd, closed_count};

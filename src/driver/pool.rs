@@ -20,7 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes in one receive buffer.
 pub const BUFFER_SIZE: usize = 16 * 1024;
@@ -47,7 +47,13 @@ pub(super) struct Segment {
 struct Shared {
     /// The loop waits for a buffer: whoever gives one back wakes it.
     starving: AtomicBool,
-    unpark: OnceLock<Arc<dyn Unpark>>,
+    unpark: Mutex<Option<Arc<dyn Unpark>>>,
+}
+
+impl Shared {
+    fn unpark(&self) -> MutexGuard<'_, Option<Arc<dyn Unpark>>> {
+        self.unpark.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 // SAFETY: the memory behind `start` is only written by the holder of a buffer (kernel, unique
@@ -101,10 +107,11 @@ impl Segment {
         // Release: our reads of the buffer happen before the kernel's next write to it.
         self.returned
             .fetch_or(1 << (id - self.first_id), Ordering::SeqCst);
-        if self.shared.starving.load(Ordering::SeqCst)
-            && let Some(unpark) = self.shared.unpark.get()
-        {
-            unpark.unpark();
+        if self.shared.starving.load(Ordering::SeqCst) {
+            let unpark = self.shared.unpark().clone();
+            if let Some(unpark) = unpark {
+                unpark.unpark();
+            }
         }
     }
 }
@@ -156,7 +163,13 @@ impl Pool {
     /// Who is woken when another thread gives a buffer back while receives are parked.
     pub(crate) fn set_unpark(&self, unpark: Arc<dyn Unpark>) {
         // A second driver of the same pool would be a mistake; the first waker stays.
-        let _ = self.shared.unpark.set(unpark);
+        self.shared.unpark().get_or_insert(unpark);
+    }
+
+    /// Nobody is woken any more.
+    pub(crate) fn forget_unpark(&self) {
+        let gone = self.shared.unpark().take();
+        drop(gone);
     }
 
     /// Adds a segment (or what the limit leaves of one); false when the limit is reached.

@@ -12,10 +12,11 @@
 use super::core::Core;
 use super::error::LoopError;
 use super::exception::{ExceptionContext, ExceptionHandler};
-use super::handle::{Handle, ThreadSafeHandle, TimerHandle};
+use super::handle::{Handle, TimerHandle};
 use super::options::{ConnectOptions, ServerOptions, UnixConnectOptions, UnixServerOptions};
 use super::resolver::{AddrInfo, Hints};
 use super::server::Server;
+use super::thread_safe_handle::ThreadSafeHandle;
 use crate::protocol::{ProtocolKind, Transport};
 use crate::task::{CallBody, RawTask, TaskBody, TaskOptions};
 use std::future::Future;
@@ -112,7 +113,6 @@ pub trait AbstractEventLoop {
     ///
     /// # Errors
     /// Closed; in debug mode, wrong thread.
-    #[track_caller]
     fn call_soon_dyn(&self, callback: &mut dyn CallBody) -> Result<Handle, LoopError> {
         base!(self, "call_soon").call_soon_dyn(callback)
     }
@@ -122,7 +122,6 @@ pub trait AbstractEventLoop {
     ///
     /// # Errors
     /// Closed; in debug mode, wrong thread.
-    #[track_caller]
     fn call_at_dyn(
         &self,
         when: u64,
@@ -131,16 +130,13 @@ pub trait AbstractEventLoop {
         base!(self, "call_at").call_at_dyn(when, callback)
     }
 
-    /// As `call_soon`, and wakes the loop. To call it from another thread, take a
-    /// [`LoopHandle`](super::LoopHandle) there.
+    /// As `call_soon`, for a callback that may be cancelled from any thread. To schedule from
+    /// another thread, take a [`LoopHandle`](super::LoopHandle) there.
     ///
     /// # Errors
     /// Closed.
-    fn call_soon_threadsafe(
-        &self,
-        callback: Box<dyn FnOnce() + Send>,
-    ) -> Result<ThreadSafeHandle, LoopError> {
-        base!(self, "call_soon_threadsafe").call_soon_threadsafe(callback)
+    fn call_soon_threadsafe_dyn(&self, callback: ThreadSafeHandle) -> Result<(), LoopError> {
+        base!(self, "call_soon_threadsafe").call_soon_threadsafe_dyn(callback)
     }
 
     /// What other threads hold of this loop.
@@ -264,7 +260,8 @@ pub trait AbstractEventLoop {
         base!(self, "get_exception_handler", panic).get_exception_handler()
     }
 
-    /// Writes a report to standard error.
+    /// Takes reports while no handler is set, and those of handlers that failed. Writes them to
+    /// standard error; the outermost loop's own one counts. A panic in it is written there too.
     fn default_exception_handler(&self, context: &ExceptionContext) {
         super::exception::default_exception_handler(context);
     }

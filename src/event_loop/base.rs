@@ -11,12 +11,13 @@ use super::core::Core;
 use super::error::LoopError;
 use super::exception::{ExceptionContext, ExceptionHandler};
 use super::factory::TransportFactory;
-use super::handle::{Handle, ThreadSafeHandle, TimerHandle};
+use super::handle::{Handle, Origin, TimerHandle};
 use super::loop_handle::LoopHandle;
 use super::options::{ConnectOptions, ServerOptions, UnixConnectOptions, UnixServerOptions};
 use super::resolver::{self, AddrInfo, Hints};
-use super::running::Running;
+use super::run::Run;
 use super::server::Server;
+use super::thread_safe_handle::ThreadSafeHandle;
 use super::{connect, serve};
 use crate::driver::Driver;
 use crate::sys::threads::{self, Threads};
@@ -25,7 +26,6 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::thread::ThreadId;
 use std::time::Duration;
@@ -35,10 +35,10 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// See the module. Made by [`Builder`](crate::Builder), or by a loop that wraps it.
 pub struct BaseEventLoop {
-    core: Rc<Core>,
-    outer: Weak<dyn AbstractEventLoop>,
+    pub(super) core: Rc<Core>,
+    pub(super) outer: Weak<dyn AbstractEventLoop>,
     factory: Rc<dyn TransportFactory>,
-    thread: Cell<Option<ThreadId>>,
+    pub(super) thread: Cell<Option<ThreadId>>,
     executor: Threads,
     close_deadline: Cell<Duration>,
 }
@@ -55,6 +55,7 @@ impl BaseEventLoop {
         core.debug
             .set(std::env::var_os("RINGLOOP_DEBUG").is_some_and(|value| !value.is_empty()));
         core.report_task_failures();
+        core.reporter.belongs_to(outer.clone());
         Self {
             core,
             outer,
@@ -63,6 +64,16 @@ impl BaseEventLoop {
             executor: Threads::new("ringloop", threads::default_limit(), threads::KEEP_IDLE),
             close_deadline: Cell::new(CLOSE_DEADLINE),
         }
+    }
+
+    /// Begins a run whose iterations the caller drives, where another loop is in charge of the
+    /// thread. asyncio (3.13): `_run_forever_setup`.
+    ///
+    /// # Errors
+    /// As [`run_forever`](AbstractEventLoop::run_forever): closed, already running, or another loop
+    /// running in this thread.
+    pub fn run_forever_setup(&self) -> Result<Run<'_>, LoopError> {
+        Run::begin(self)
     }
 
     /// How long [`close`](AbstractEventLoop::close) waits for operations that the kernel does not
@@ -102,36 +113,23 @@ pub(super) fn duration_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+fn origin(callback: &dyn CallBody) -> Origin {
+    Origin {
+        name: callback.vtable().name(),
+        created: callback.created(),
+    }
+}
+
 impl AbstractEventLoop for BaseEventLoop {
     fn core(&self) -> Option<&Rc<Core>> {
         Some(&self.core)
     }
 
     fn run_forever(&self) -> io::Result<()> {
-        self.core.check_closed()?;
-        if self.is_running() {
-            return Err(LoopError::AlreadyRunning.into());
-        }
-        let outer = self.outer.upgrade().ok_or(LoopError::Closed)?;
-        let _running = Running::publish(outer)?;
-        let _entered = self
-            .core
-            .tasks
-            .enter()
-            .map_err(|_| LoopError::AnotherRunning)?;
-        struct Stopped<'a>(&'a BaseEventLoop);
-        impl Drop for Stopped<'_> {
-            fn drop(&mut self) {
-                self.0.thread.set(None);
-                self.0.core.stopping.set(false);
-            }
-        }
-        self.thread.set(Some(std::thread::current().id()));
-        let _stopped = Stopped(self);
+        let run = self.run_forever_setup()?;
         loop {
-            self.core.run_once()?;
-            let idle = self.core.stop_when_idle.get() && self.core.tasks.is_empty();
-            if self.core.stopping.get() || idle {
+            run.run_once()?;
+            if run.is_over() {
                 return Ok(());
             }
         }
@@ -161,15 +159,9 @@ impl AbstractEventLoop for BaseEventLoop {
     fn call_soon_dyn(&self, callback: &mut dyn CallBody) -> Result<Handle, LoopError> {
         self.core.check_closed()?;
         self.check_thread()?;
-        let name = callback.vtable().name();
+        let origin = origin(callback);
         let key = self.core.schedule(callback);
-        Ok(Handle::new(
-            self.core.clone(),
-            key,
-            None,
-            name,
-            Location::caller(),
-        ))
+        Ok(Handle::new(self.core.clone(), key, None, origin))
     }
 
     fn call_at_dyn(
@@ -179,27 +171,17 @@ impl AbstractEventLoop for BaseEventLoop {
     ) -> Result<TimerHandle, LoopError> {
         self.core.check_closed()?;
         self.check_thread()?;
-        let name = callback.vtable().name();
+        let origin = origin(callback);
         let key = self.core.callbacks.insert(callback);
         let timer = self.core.timers.borrow_mut().push(when, key);
-        let handle = Handle::new(
-            self.core.clone(),
-            key,
-            Some(timer),
-            name,
-            Location::caller(),
-        );
+        let handle = Handle::new(self.core.clone(), key, Some(timer), origin);
         Ok(TimerHandle::new(handle, when))
     }
 
-    fn call_soon_threadsafe(
-        &self,
-        callback: Box<dyn FnOnce() + Send>,
-    ) -> Result<ThreadSafeHandle, LoopError> {
+    fn call_soon_threadsafe_dyn(&self, callback: ThreadSafeHandle) -> Result<(), LoopError> {
         self.core.check_closed()?;
-        let handle = ThreadSafeHandle::new(callback);
-        self.core.defer(Core::run_thread_safe(handle.clone()));
-        Ok(handle)
+        self.core.defer(callback.into_call());
+        Ok(())
     }
 
     fn handle(&self) -> Result<LoopHandle, LoopError> {

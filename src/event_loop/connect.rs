@@ -188,6 +188,7 @@ pub(super) async fn create_connection(
     factory: ProtocolFactory,
     mut options: ConnectOptions,
 ) -> io::Result<Connection> {
+    context.core.check_closed()?;
     let has_address = options.host.is_some() || options.port.is_some();
     let (socket, peer) = match options.sock.take() {
         Some(_) if has_address => {
@@ -222,6 +223,7 @@ pub(super) async fn create_unix_connection(
     factory: ProtocolFactory,
     options: UnixConnectOptions,
 ) -> io::Result<Connection> {
+    context.core.check_closed()?;
     let socket = match (options.path, options.sock) {
         (Some(_), Some(_)) => {
             return Err(invalid(
@@ -255,6 +257,7 @@ pub(super) async fn connect_accepted_socket(
     factory: ProtocolFactory,
     socket: OwnedFd,
 ) -> io::Result<Connection> {
+    context.core.check_closed()?;
     check_stream(&socket)?;
     made(&context, Fd::new(socket), &factory, None).await
 }

@@ -51,10 +51,10 @@ pub struct Core {
     pub(super) slow_callback: Cell<u64>,
     /// The loop stops when no task is left.
     pub(super) stop_when_idle: Cell<bool>,
-    leaked: Cell<usize>,
+    pub(super) leaked: Cell<usize>,
     // Boxed, because an operation holds the box: the kernel points into it.
     #[expect(clippy::vec_box)]
-    gathers: RefCell<Vec<Box<Gather>>>,
+    pub(super) gathers: RefCell<Vec<Box<Gather>>>,
     kind: DriverKind,
 }
 
@@ -219,14 +219,21 @@ impl Core {
     }
 
     /// Queues a callback as `call_soon` does, without a handle. Dropped when the loop is closed.
+    #[track_caller]
     pub fn defer(&self, callback: impl FnOnce() + 'static) {
         if !self.closed.get() {
             self.schedule(&mut CallOnce::new(callback));
         }
     }
 
-    /// Puts a callback into its arena and the ready queue.
+    /// Puts a callback into its arena and the ready queue, behind what other threads sent before.
     pub(super) fn schedule(&self, body: &mut dyn CallBody) -> CallKey {
+        self.take_remote();
+        self.enqueue(body)
+    }
+
+    /// Puts a callback into its arena and the ready queue.
+    pub(super) fn enqueue(&self, body: &mut dyn CallBody) -> CallKey {
         let key = self.callbacks.insert(body);
         self.ready
             .push(ReadyEntry::callback(key.index, key.generation));
@@ -274,55 +281,17 @@ impl Core {
         local.filter(LocalTask::cancel).count()
     }
 
+    /// Whether the run ends with this iteration.
+    pub(super) fn is_to_stop(&self) -> bool {
+        self.stopping.get() || (self.stop_when_idle.get() && self.tasks.is_empty())
+    }
+
     /// Calls `run`, which runs the loop; it stops when no task is left.
     pub(crate) fn run_until_idle<R>(&self, run: impl FnOnce() -> R) -> R {
         self.stop_when_idle.set(true);
         let result = run();
         self.stop_when_idle.set(false);
         result
-    }
-
-    /// D3: nothing of the loop is left when this returns, but what the kernel did not give back
-    /// within `deadline` nanoseconds; that is leaked, named and counted.
-    pub(super) fn close(&self, deadline: u64) {
-        if self.closed.replace(true) {
-            return;
-        }
-        for payload in self.callbacks.clear() {
-            self.report(ExceptionContext::panic(
-                "panic while dropping a callback",
-                payload,
-            ));
-        }
-        self.timers.borrow_mut().clear();
-        self.tasks.close();
-        // Transports: the op table's targets and the list of those with something to send are what
-        // the loop holds of them.
-        drop(std::mem::take(&mut *self.ended.borrow_mut()));
-        while let Some(entry) = self.ready.pop() {
-            if entry.kind == crate::ready::Kind::Completion {
-                let delivery = self.table.borrow_mut().deliver(entry, &self.pool);
-                drop(delivery);
-            }
-        }
-        let names = {
-            let mut driver = self.driver.borrow_mut();
-            let mut table = self.table.take();
-            let names = crate::driver::drain(&mut **driver, &mut table, deadline);
-            driver.shut_down(names.len());
-            *self.table.borrow_mut() = table;
-            names
-        };
-        self.leaked.set(names.len());
-        if !names.is_empty() {
-            self.report(ExceptionContext::new(format!(
-                "the loop was closed with {} operations that the kernel did not give back: {}; \
-                 their memory is never freed",
-                names.len(),
-                names.join(", "),
-            )));
-        }
-        self.gathers.borrow_mut().clear();
     }
 }
 

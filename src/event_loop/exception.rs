@@ -3,13 +3,14 @@
 //! Every report is an [`ExceptionContext`] given to the loop's exception handler (asyncio:
 //! `call_exception_handler`). The default handler writes it to standard error.
 
+use super::abstract_event_loop::AbstractEventLoop;
 use crate::protocol::{Address, ProtocolKind, Transport};
 use crate::task::{TaskRef, is_loop_exit};
 use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 /// The error of a report.
 pub enum Exception {
@@ -141,6 +142,8 @@ pub type ExceptionHandler = Rc<dyn Fn(&ExceptionContext)>;
 #[derive(Default)]
 pub(super) struct Reporter {
     handler: RefCell<Option<ExceptionHandler>>,
+    /// The loop the program sees, whose default handler counts.
+    outer: RefCell<Option<Weak<dyn AbstractEventLoop>>>,
 }
 
 impl Reporter {
@@ -152,26 +155,58 @@ impl Reporter {
         self.handler.borrow().clone()
     }
 
+    pub(super) fn belongs_to(&self, outer: Weak<dyn AbstractEventLoop>) {
+        *self.outer.borrow_mut() = Some(outer);
+    }
+
     /// Never panics, except to pass a [`LoopExit`](crate::task::LoopExit) on.
     pub(super) fn call(&self, context: ExceptionContext) {
         let Some(handler) = self.get() else {
-            return default_exception_handler(&context);
+            return self.call_default(&context, "Exception in default exception handler");
         };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(&context))) {
-            if is_loop_exit(&*payload) {
-                resume_unwind(payload);
-            }
+        if let Err(payload) = catch(|| handler(&context)) {
             let mut failed =
                 ExceptionContext::panic("Unhandled error in exception handler", payload);
             failed.context = Some(Box::new(context));
-            default_exception_handler(&failed);
+            self.call_default(
+                &failed,
+                "Exception in default exception handler while handling an unexpected error in \
+                 custom exception handler",
+            );
+        }
+    }
+
+    fn call_default(&self, context: &ExceptionContext, when_it_fails: &str) {
+        let outer = self.outer.borrow().as_ref().and_then(Weak::upgrade);
+        let called = catch(|| match outer {
+            Some(outer) => outer.default_exception_handler(context),
+            None => default_exception_handler(context),
+        });
+        if let Err(payload) = called {
+            let text = panic_text(&*payload);
+            let original = &context.context.as_deref().unwrap_or(context).message;
+            write_error(format_args!(
+                "{when_it_fails}\n  exception: panic: {text}\n  context: {original}"
+            ));
         }
     }
 }
 
-/// Writes the report to standard error.
-pub fn default_exception_handler(context: &ExceptionContext) {
+/// Calls a handler; passes a loop exit on.
+fn catch(handler: impl FnOnce()) -> std::thread::Result<()> {
+    match catch_unwind(AssertUnwindSafe(handler)) {
+        Err(payload) if is_loop_exit(&*payload) => resume_unwind(payload),
+        called => called,
+    }
+}
+
+fn write_error(text: fmt::Arguments<'_>) {
     use std::io::Write;
     // A closed standard error is nobody's business here.
-    let _ = writeln!(std::io::stderr(), "{context}");
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Writes the report to standard error.
+pub fn default_exception_handler(context: &ExceptionContext) {
+    write_error(format_args!("{context}"));
 }

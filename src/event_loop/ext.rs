@@ -8,6 +8,7 @@ use super::handle::{Handle, TimerHandle};
 use super::options::{ConnectOptions, ServerOptions, UnixConnectOptions, UnixServerOptions};
 use super::running::try_get_running_loop;
 use super::server::Server;
+use super::thread_safe_handle::ThreadSafeHandle;
 use crate::protocol::{ProtocolKind, Transport};
 use crate::task::{CallOnce, FutureBody, JoinError, Task, TaskOptions};
 use std::cell::{Cell, RefCell};
@@ -55,7 +56,7 @@ impl<T> From<RunError<T>> for io::Error {
     }
 }
 
-/// Stops the running loop when it is dropped, while armed.
+/// Stops the running loop when it is dropped, while [`Armed`].
 struct StopWhenDropped(Rc<Cell<bool>>);
 
 impl Drop for StopWhenDropped {
@@ -65,6 +66,16 @@ impl Drop for StopWhenDropped {
         {
             event_loop.stop();
         }
+    }
+}
+
+/// The run in which a future's end stops the loop. Stopped early, or left by a loop exit, the
+/// future must not stop a later run.
+struct Armed(Rc<Cell<bool>>);
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 
@@ -110,6 +121,21 @@ pub trait EventLoopExt: AbstractEventLoop {
         self.call_at_dyn(when, &mut CallOnce::new(callback))
     }
 
+    /// As [`call_soon`](Self::call_soon), with a handle that other threads may cancel. To schedule
+    /// from another thread, take a [`LoopHandle`](super::LoopHandle) there.
+    ///
+    /// # Errors
+    /// Closed.
+    #[track_caller]
+    fn call_soon_threadsafe(
+        &self,
+        callback: impl FnOnce() + Send + 'static,
+    ) -> Result<ThreadSafeHandle, LoopError> {
+        let handle = ThreadSafeHandle::new(callback);
+        self.call_soon_threadsafe_dyn(handle.clone())?;
+        Ok(handle)
+    }
+
     /// Makes a task of a future. The task goes on when its handle is dropped.
     ///
     /// # Errors
@@ -134,9 +160,9 @@ pub trait EventLoopExt: AbstractEventLoop {
         Ok(Task::from_raw(raw).expect("the loop returns the task of the body it was given"))
     }
 
-    /// A pending future of this loop.
+    /// A pending future of this loop. Works on a closed loop.
     fn create_future<T: 'static>(&self) -> LoopFuture<T> {
-        LoopFuture::new()
+        LoopFuture::of(self.core().map(|core| core.tasks().loop_id()))
     }
 
     /// Runs the loop until `future` is done, and returns its value. The loop can be run again.
@@ -147,20 +173,24 @@ pub trait EventLoopExt: AbstractEventLoop {
         &self,
         future: F,
     ) -> Result<F::Output, RunError<F::Output>> {
-        let armed = Rc::new(Cell::new(true));
-        let stop = StopWhenDropped(armed.clone());
+        let stopping = Armed(Rc::new(Cell::new(true)));
+        let stop = StopWhenDropped(stopping.0.clone());
         // Dropped with the future, however that ends: done, cancelled, panicked.
         let body = async move {
             let _stop = stop;
             future.await
         };
+        // As in asyncio, its end with the loop is not reported: who stopped the loop knows of it.
         let mut task = self
-            .create_task(body)
+            .create_task_with(body, TaskOptions::default().quiet(true))
             .map_err(|error| RunError::Loop(error.into()))?;
         let ran = self.run_forever();
-        // Stopped early, the future must not stop a later run.
-        armed.set(false);
-        ran.map_err(RunError::Loop)?;
+        drop(stopping);
+        if let Err(error) = ran {
+            // Refused, or broken: no later run shall find a future that nobody waits for.
+            task.abort();
+            return Err(RunError::Loop(error));
+        }
         match task.result() {
             Some(result) => result.map_err(RunError::Task),
             None => Err(RunError::Stopped(task)),

@@ -1,13 +1,14 @@
 //! The loop's own future. asyncio: `Future`.
 
-use crate::task::{Cancelled, Wait, WaitsFor};
+use crate::task::{Cancelled, LoopId, Wait, WaitsFor, running_loop_id};
 use std::cell::RefCell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// A value that will be set once; clones name the same future. Bound to its thread.
+/// A value that will be set once; clones name the same future. Bound to its loop for life: to the
+/// one that made it, or that ran when it was made. One made while no loop runs is bound to none.
 ///
 /// ```text
 ///   Pending ──set_result──▶ Finished ──await / take──▶ Taken
@@ -16,6 +17,8 @@ use std::task::{Context, Poll, Waker};
 pub struct Future<T>(Rc<RefCell<Inner<T>>>);
 
 struct Inner<T> {
+    /// The loop whose tasks may wait for it.
+    owner: Option<LoopId>,
     state: State<T>,
     wakers: Vec<Waker>,
 }
@@ -52,9 +55,14 @@ impl<T> Default for Future<T> {
 }
 
 impl<T> Future<T> {
-    /// A pending future.
+    /// A pending future of the running loop.
     pub fn new() -> Self {
+        Self::of(running_loop_id())
+    }
+
+    pub(super) fn of(owner: Option<LoopId>) -> Self {
         Self(Rc::new(RefCell::new(Inner {
+            owner,
             state: State::Pending,
             wakers: Vec::new(),
         })))
@@ -108,7 +116,8 @@ impl<T> Future<T> {
     /// [`Cancelled`] when the future, or the waiting task, was cancelled.
     ///
     /// # Panics
-    /// When the value was taken already.
+    /// When the value was taken already, and when it is pending and belongs to another loop than the
+    /// running one, which nothing would ever wake.
     pub fn wait(&self) -> impl std::future::Future<Output = Result<T, Cancelled>> + use<T> {
         Waiting {
             future: self.clone(),
@@ -147,6 +156,9 @@ impl<T> std::future::Future for Waiting<T> {
                 }
                 State::Taken => panic!("the value of a future was taken twice"),
                 State::Pending => inner.state = State::Pending,
+            }
+            if let (Some(owner), Some(running)) = (inner.owner, running_loop_id()) {
+                assert_eq!(owner, running, "future attached to a different loop");
             }
             if !inner.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
                 inner.wakers.push(cx.waker().clone());

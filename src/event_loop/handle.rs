@@ -6,8 +6,26 @@ use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, ThreadId};
+
+/// What a callback is called and where it was scheduled.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    /// The path of the function the closure stands in, as the compiler writes it.
+    pub(super) name: &'static str,
+    pub(super) created: &'static Location<'static>,
+}
+
+impl Origin {
+    /// The text of reports and handles. The place is added in debug mode only.
+    pub(super) fn text(self, debug: bool) -> String {
+        let Self { name, created } = self;
+        if debug {
+            format!("{name} created at {created}")
+        } else {
+            name.to_owned()
+        }
+    }
+}
 
 /// What a loop offers to the handles it gave out.
 pub(super) trait HandleOwner {
@@ -27,8 +45,7 @@ pub struct Handle {
     key: CallKey,
     timer: Option<TimerId>,
     cancelled: Cell<bool>,
-    name: &'static str,
-    created: &'static Location<'static>,
+    origin: Origin,
 }
 
 impl Handle {
@@ -36,16 +53,14 @@ impl Handle {
         owner: Rc<dyn HandleOwner>,
         key: CallKey,
         timer: Option<TimerId>,
-        name: &'static str,
-        created: &'static Location<'static>,
+        origin: Origin,
     ) -> Self {
         Self {
             owner,
             key,
             timer,
             cancelled: Cell::new(false),
-            name,
-            created,
+            origin,
         }
     }
 
@@ -76,14 +91,11 @@ impl fmt::Debug for Handle {
             "Handle"
         };
         let cancelled = if self.cancelled() { " cancelled" } else { "" };
-        write!(f, "<{kind}{cancelled} {}", self.name)?;
+        write!(f, "<{kind}{cancelled}")?;
         if let Some(timer) = self.timer {
             write!(f, " when={}ns", timer.when)?;
         }
-        if self.owner.is_debug() {
-            write!(f, " created at {}", self.created)?;
-        }
-        f.write_str(">")
+        write!(f, " {}>", self.origin.text(self.owner.is_debug()))
     }
 }
 
@@ -132,6 +144,7 @@ impl PartialEq for TimerHandle {
     fn eq(&self, other: &Self) -> bool {
         self.when == other.when
             && self.handle.key == other.handle.key
+            && Rc::ptr_eq(&self.handle.owner, &other.handle.owner)
             && self.cancelled() == other.cancelled()
     }
 }
@@ -150,97 +163,5 @@ impl PartialOrd for TimerHandle {
 impl std::hash::Hash for TimerHandle {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.when.hash(state);
-    }
-}
-
-/// A callback scheduled by `call_soon_threadsafe`: may be cancelled from any thread. asyncio (3.14):
-/// `_ThreadSafeHandle`.
-#[derive(Clone)]
-pub struct ThreadSafeHandle(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    ended: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    cancelled: bool,
-    running: Option<ThreadId>,
-    callback: Option<Box<dyn FnOnce() + Send>>,
-}
-
-impl ThreadSafeHandle {
-    pub(super) fn new(callback: Box<dyn FnOnce() + Send>) -> Self {
-        let state = State {
-            callback: Some(callback),
-            ..State::default()
-        };
-        Self(Arc::new(Shared {
-            state: Mutex::new(state),
-            ended: Condvar::new(),
-        }))
-    }
-
-    /// The state, once the callback is not running on another thread.
-    fn settled(&self) -> std::sync::MutexGuard<'_, State> {
-        let me = thread::current().id();
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.running.is_some_and(|thread| thread != me) {
-            state = self
-                .0
-                .ended
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        state
-    }
-
-    /// Cancels the callback if it did not start. While it runs on another thread this waits for its
-    /// end; from the callback itself it returns at once and does not undo the run.
-    pub fn cancel(&self) {
-        let callback = {
-            let mut state = self.settled();
-            state.cancelled = true;
-            state.callback.take()
-        };
-        drop(callback);
-    }
-
-    /// Whether [`cancel`](Self::cancel) was called; waits while the callback runs on another thread.
-    pub fn cancelled(&self) -> bool {
-        self.settled().cancelled
-    }
-
-    /// Runs the callback unless it was cancelled; on the loop's thread.
-    pub(super) fn run(&self) {
-        struct Ended<'a>(&'a Shared);
-        impl Drop for Ended<'_> {
-            fn drop(&mut self) {
-                self.0
-                    .state
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .running = None;
-                self.0.ended.notify_all();
-            }
-        }
-        let callback = {
-            let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(callback) = state.callback.take() else {
-                return;
-            };
-            state.running = Some(thread::current().id());
-            callback
-        };
-        let _ended = Ended(&self.0);
-        callback();
-    }
-}
-
-impl fmt::Debug for ThreadSafeHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<ThreadSafeHandle>")
     }
 }

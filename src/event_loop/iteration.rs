@@ -15,7 +15,8 @@
 
 use super::core::Core;
 use super::exception::ExceptionContext;
-use super::handle::ThreadSafeHandle;
+use super::handle::Origin;
+use super::thread_safe_handle::Failed;
 use crate::driver::Park;
 use crate::ready::{Kind, ReadyEntry};
 use crate::task::{CallKey, CallOnce, CallPanic, is_loop_exit};
@@ -106,9 +107,9 @@ impl Core {
         result
     }
 
-    fn take_remote(&self) {
+    pub(super) fn take_remote(&self) {
         self.tasks.drain_remote(|call| {
-            self.schedule(&mut CallOnce::new(call));
+            self.enqueue(&mut CallOnce::new(call));
         });
     }
 
@@ -148,16 +149,29 @@ impl Core {
     }
 
     fn run_callback(&self, entry: ReadyEntry) {
-        let key = call_key(entry);
-        if let Err(CallPanic { name, payload }) = self.callbacks.run(key) {
-            if is_loop_exit(&*payload) {
-                resume_unwind(payload);
-            }
-            let message = format!("Exception in callback {name}");
-            let mut context = ExceptionContext::panic(message, payload);
-            context.handle = Some(name.to_owned());
-            self.report(context);
+        if let Err(panic) = self.callbacks.run(call_key(entry)) {
+            self.report_callback(panic);
         }
+    }
+
+    #[cold]
+    fn report_callback(&self, panic: CallPanic) {
+        let CallPanic {
+            name,
+            created,
+            payload,
+        } = panic;
+        if is_loop_exit(&*payload) {
+            resume_unwind(payload);
+        }
+        let (origin, payload) = match payload.downcast::<Failed>() {
+            Ok(failed) => (failed.origin, failed.payload),
+            Err(payload) => (Origin { name, created }, payload),
+        };
+        let message = format!("Exception in callback {}", origin.name);
+        let mut context = ExceptionContext::panic(message, payload);
+        context.handle = Some(origin.text(self.debug.get()));
+        self.report(context);
     }
 
     fn run_timed(self: &Rc<Self>, entry: ReadyEntry) {
@@ -185,10 +199,5 @@ impl Core {
         if let Err(payload) = outcome {
             resume_unwind(payload);
         }
-    }
-
-    /// The callback that runs a thread-safe handle.
-    pub(super) fn run_thread_safe(handle: ThreadSafeHandle) -> impl FnOnce() + Send {
-        move || handle.run()
     }
 }

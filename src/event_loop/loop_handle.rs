@@ -1,12 +1,12 @@
 //! What other threads hold of a loop.
 
-use super::core::Core;
 use super::error::LoopError;
-use super::handle::ThreadSafeHandle;
-use crate::task::Remote;
+use super::running::try_get_running_loop;
+use super::thread_safe_handle::ThreadSafeHandle;
+use crate::task::{Remote, running_loop_id};
 
 /// A loop as other threads see it: callbacks may be queued from anywhere. Outlives the loop.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct LoopHandle(Remote);
 
 impl LoopHandle {
@@ -14,18 +14,23 @@ impl LoopHandle {
         Self(remote)
     }
 
-    /// Queues a callback and wakes the loop. Calls from one thread run in their order; those from
-    /// the loop's own thread keep their order with `call_soon`. asyncio: `call_soon_threadsafe`.
+    /// Queues a callback and wakes the loop. Calls from one thread run in their order, and before
+    /// what the loop queues after it could know of them. asyncio: `call_soon_threadsafe`.
     ///
     /// # Errors
     /// [`LoopError::Closed`].
+    #[track_caller]
     pub fn call_soon_threadsafe(
         &self,
         callback: impl FnOnce() + Send + 'static,
     ) -> Result<ThreadSafeHandle, LoopError> {
-        let handle = ThreadSafeHandle::new(Box::new(callback));
-        let run = Core::run_thread_safe(handle.clone());
-        self.0.call(Box::new(run)).map_err(|_| LoopError::Closed)?;
+        let handle = ThreadSafeHandle::new(callback);
+        if running_loop_id() == Some(self.0.loop_id()) {
+            try_get_running_loop()?.call_soon_threadsafe_dyn(handle.clone())?;
+        } else {
+            let call = Box::new(handle.clone().into_call());
+            self.0.call(call).map_err(|_| LoopError::Closed)?;
+        }
         Ok(handle)
     }
 }

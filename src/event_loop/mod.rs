@@ -17,6 +17,7 @@
 mod abstract_event_loop;
 mod accept;
 mod base;
+mod close;
 mod connect;
 mod core;
 mod error;
@@ -32,11 +33,13 @@ mod loop_handle;
 mod operation;
 mod options;
 mod resolver;
+mod run;
 mod running;
 mod serve;
 mod server;
 mod sockets;
 mod staggered;
+mod thread_safe_handle;
 mod time;
 mod timers;
 
@@ -51,12 +54,14 @@ pub use exception::{
 pub use ext::{Connected, EventLoopExt, RunError};
 pub use factory::{Attachment, SocketParts, TransportFactory};
 pub use future::{Future, InvalidStateError};
-pub use handle::{Handle, ThreadSafeHandle, TimerHandle};
+pub use handle::{Handle, TimerHandle};
 pub use loop_handle::LoopHandle;
 pub use operation::{Operation, Outcome};
 pub use options::{ConnectOptions, Port, ServerOptions, UnixConnectOptions, UnixServerOptions};
 pub use resolver::{AddrInfo, Family, Hints, ResolverError, SocketType};
+pub use run::Run;
 pub use running::{get_running_loop, try_get_running_loop};
 pub use server::{Server, ServerSocket, WaitClosed};
 pub use sockets::BindError;
+pub use thread_safe_handle::ThreadSafeHandle;
 pub use time::{Sleep, Timeout, TimeoutError, sleep, timeout, timeout_at, yield_now};

@@ -30,6 +30,7 @@ pub(super) async fn create_server(
     factory: ProtocolFactory,
     mut options: ServerOptions,
 ) -> io::Result<Server> {
+    context.core.check_closed()?;
     let has_address = options.hosts.is_some() || options.port.is_some();
     let listeners = match options.sock.take() {
         Some(_) if has_address => {
@@ -146,6 +147,7 @@ pub(super) async fn create_unix_server(
     factory: ProtocolFactory,
     options: UnixServerOptions,
 ) -> io::Result<Server> {
+    context.core.check_closed()?;
     let listener = match (options.path, options.sock) {
         (Some(_), Some(_)) => {
             return Err(invalid(

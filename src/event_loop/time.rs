@@ -152,14 +152,15 @@ impl From<TimeoutError> for io::Error {
 /// When the time is over, the awaits inside `body`, and only those, end with [`Cancelled`]; the body
 /// may clean up, with awaits, and its result is then dropped for the error if it carries that
 /// cancellation. A body that caught it and went on gives its own value. A body that waits only at
-/// futures of other crates is dropped. A body that never suspends does not time out.
+/// futures of other crates is dropped. A body that never suspends does not time out; with a zero
+/// duration its first suspension ends it. The time runs from the first poll on.
 ///
 /// # Errors
 /// [`TimeoutError`]. A cancellation of the task from outside stays what it is: it is in the body's
 /// own value.
 ///
 /// # Panics
-/// Polling panics outside a running loop when the body suspends.
+/// Its first poll panics outside a running loop.
 ///
 /// # Examples
 /// ```
@@ -185,11 +186,21 @@ enum Deadline {
     At(u64),
 }
 
-/// The alarm of a timeout whose body suspended.
+impl Deadline {
+    /// The time it means to a timeout that begins at `now`.
+    fn from(self, now: u64) -> u64 {
+        match self {
+            Self::After(delay) => now.saturating_add(delay),
+            Self::At(when) => when,
+        }
+    }
+}
+
+/// The alarm of a timeout.
 enum Alarm {
-    /// The deadline lay ahead.
+    /// The deadline lay ahead when the body suspended.
     Timer(TimerHandle),
-    /// The deadline was over already.
+    /// The deadline was over when the timeout began.
     Soon(Handle),
 }
 
@@ -219,6 +230,8 @@ pin_project! {
     /// ```
     pub struct Timeout<F> {
         deadline: Deadline,
+        // The deadline on the loop's clock, from the first poll on.
+        when: u64,
         scope: Option<Scope>,
         alarm: Option<Alarm>,
         // How often the task had been asked to stop when the timeout began.
@@ -239,6 +252,7 @@ impl<F> Timeout<F> {
     fn new(deadline: Deadline, body: F) -> Self {
         Self {
             deadline,
+            when: 0,
             scope: None,
             alarm: None,
             cancelling: 0,
@@ -252,10 +266,21 @@ impl<F: Future> Future for Timeout<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let scope = this.scope.get_or_insert_with(|| {
+        if this.scope.is_none() {
             *this.cancelling = current().map_or(0, |task| task.cancelling());
-            Scope::open()
-        });
+            let scope = this.scope.insert(Scope::open());
+            let event_loop = get_running_loop();
+            let now = event_loop.time();
+            *this.when = this.deadline.from(now);
+            if *this.when <= now {
+                // Before anything that the body queues: it ends at its first suspension.
+                let handle = event_loop.call_soon(ring(scope));
+                *this.alarm = Some(Alarm::Soon(handle.unwrap_or_else(|_| missing())));
+            }
+        }
+        let Some(scope) = this.scope else {
+            unreachable!("opened above")
+        };
         let mut polled = Poll::Pending;
         if !scope.must_drop() {
             let body = this.body.as_mut().as_pin_mut();
@@ -277,7 +302,8 @@ impl<F: Future> Future for Timeout<F> {
             Poll::Pending if scope.must_drop() => Err(TimeoutError),
             Poll::Pending => {
                 if this.alarm.is_none() {
-                    *this.alarm = Some(set_alarm(*this.deadline, scope));
+                    let timer = get_running_loop().call_at(*this.when, ring(scope));
+                    *this.alarm = Some(Alarm::Timer(timer.unwrap_or_else(|_| missing())));
                 }
                 return Poll::Pending;
             }
@@ -296,19 +322,8 @@ fn missing() -> ! {
     panic!("a running loop takes callbacks")
 }
 
-/// Sets the alarm that cancels the scope.
-fn set_alarm(deadline: Deadline, scope: &Scope) -> Alarm {
-    let event_loop = get_running_loop();
-    let now = event_loop.time();
-    let when = match deadline {
-        Deadline::After(delay) => now.saturating_add(delay),
-        Deadline::At(when) => when,
-    };
+/// Cancels the scope.
+fn ring(scope: &Scope) -> impl FnOnce() + use<> {
     let canceller = scope.canceller();
-    let ring = move || canceller.cancel(None);
-    if when <= now {
-        Alarm::Soon(event_loop.call_soon(ring).unwrap_or_else(|_| missing()))
-    } else {
-        Alarm::Timer(event_loop.call_at(when, ring).unwrap_or_else(|_| missing()))
-    }
+    move || canceller.cancel(None)
 }

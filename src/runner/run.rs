@@ -38,7 +38,10 @@ pub fn block_on<F: Future + 'static>(
     }
     let _close = Close(event_loop);
     let result = event_loop.run_until_complete(main);
-    if let Some(core) = event_loop.core()
+    // Refused: the loop may be running, with tasks that are not ours.
+    let ran = !matches!(result, Err(RunError::Loop(_)));
+    if ran
+        && let Some(core) = event_loop.core()
         && core.cancel_all_tasks() > 0
     {
         // Cancelled tasks that go on for ever are the program's own doing, as in asyncio.

@@ -19,7 +19,7 @@ use std::alloc::Layout;
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
 /// Names a callback: slot and generation, as a [`ReadyEntry`](crate::ready::ReadyEntry) carries them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +52,8 @@ impl CallVTable {
 pub struct CallPanic {
     /// Its name; see [`CallVTable::name`].
     pub name: &'static str,
+    /// Where it was scheduled; see [`CallBody::created`].
+    pub created: &'static Location<'static>,
     /// The payload of the panic.
     pub payload: Box<dyn Any + Send>,
 }
@@ -63,6 +65,9 @@ pub struct CallPanic {
 pub unsafe trait CallBody {
     /// How the closure is driven. Always the same table.
     fn vtable(&self) -> &'static CallVTable;
+
+    /// Where it was scheduled.
+    fn created(&self) -> &'static Location<'static>;
 
     /// Moves the closure to `place`.
     ///
@@ -78,6 +83,7 @@ pub unsafe trait CallBody {
 #[derive(Debug)]
 pub struct CallOnce<F> {
     f: Option<F>,
+    created: &'static Location<'static>,
 }
 
 impl<F: FnOnce() + 'static> CallOnce<F> {
@@ -88,10 +94,15 @@ impl<F: FnOnce() + 'static> CallOnce<F> {
         name: std::any::type_name::<F>,
     };
 
-    /// Wraps the closure.
+    /// Wraps the closure, scheduled by the caller. (Known here and not where it arrives, because
+    /// behind `dyn` a callee can not ask who called.)
     #[inline]
+    #[track_caller]
     pub fn new(f: F) -> Self {
-        Self { f: Some(f) }
+        Self {
+            f: Some(f),
+            created: Location::caller(),
+        }
     }
 }
 
@@ -100,6 +111,11 @@ unsafe impl<F: FnOnce() + 'static> CallBody for CallOnce<F> {
     #[inline]
     fn vtable(&self) -> &'static CallVTable {
         &Self::VTABLE
+    }
+
+    #[inline]
+    fn created(&self) -> &'static Location<'static> {
+        self.created
     }
 
     #[inline]
@@ -124,6 +140,7 @@ unsafe fn drop_in_place<F>(place: *mut u8) {
 #[repr(C)]
 struct Header {
     vtable: Cell<Option<&'static CallVTable>>,
+    created: Cell<&'static Location<'static>>,
     generation: Cell<u32>,
     place: Place,
 }
@@ -133,6 +150,7 @@ unsafe impl Slot for Header {
     unsafe fn init(this: *mut Self, place: Place) {
         let header = Self {
             vtable: Cell::new(None),
+            created: Cell::new(Location::caller()),
             generation: Cell::new(0),
             place,
         };
@@ -190,6 +208,7 @@ impl Callbacks {
         // SAFETY: the arena gave a place of this layout.
         unsafe { body.write(header.place.body.get()) };
         header.vtable.set(Some(vtable));
+        header.created.set(body.created());
         self.len.set(self.len.get() + 1);
         CallKey {
             index: header.place.index,
@@ -253,6 +272,7 @@ impl Callbacks {
             Ok(()) => Ok(true),
             Err(payload) => Err(CallPanic {
                 name: vtable.name(),
+                created: free.header.created.get(),
                 payload,
             }),
         }

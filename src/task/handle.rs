@@ -185,7 +185,8 @@ impl fmt::Debug for RawTask {
 /// the awaiter hears of it when this one has ended: cancelled, or with its output if it refused.
 ///
 /// # Panics
-/// Awaiting panics when the result was taken already, and when a task awaits itself.
+/// Awaiting panics when the result was taken already, when a task awaits itself, and when the task
+/// is pending and belongs to another loop than the running one.
 pub struct Task<T> {
     raw: RawTask,
     wait: Wait,

@@ -30,7 +30,8 @@ pub(super) enum Sent {
 
 /// What others need of the loop that has the entry.
 struct Owner {
-    unpark: Arc<dyn Unpark>,
+    /// `None` once the loop is closed: it may keep a descriptor open.
+    unpark: Option<Arc<dyn Unpark>>,
     shared: Arc<Shared>,
 }
 
@@ -47,7 +48,7 @@ impl Entry {
 
     fn push(&self, sent: Sent, admitted: impl FnOnce(u64) -> bool) -> Result<(), Sent> {
         if self.inbox.push(sent, admitted)? {
-            let unpark = self.owner(|owner| owner.as_ref().map(|owner| owner.unpark.clone()));
+            let unpark = self.owner(|owner| owner.as_ref().and_then(|owner| owner.unpark.clone()));
             if let Some(unpark) = unpark {
                 unpark.unpark();
             }
@@ -97,12 +98,18 @@ pub(super) fn claim(
     let id = LoopId::next(slot);
     let shared = shared(id);
     let owner = Owner {
-        unpark,
+        unpark: Some(unpark),
         shared: shared.clone(),
     };
     entry.owner(|place| *place = Some(owner));
     entry.inbox.open(id.get());
     (id, entry, shared)
+}
+
+/// Nobody wakes the loop any more. Its inbox is closed already.
+pub(super) fn silence(entry: &Entry) {
+    let gone = entry.owner(|owner| owner.as_mut().and_then(|owner| owner.unpark.take()));
+    drop(gone);
 }
 
 /// Gives the entry of a loop back. Its inbox is closed already.

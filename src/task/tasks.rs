@@ -322,7 +322,9 @@ impl Tasks {
         if self.closed.replace(true) {
             return;
         }
-        for sent in self.entry.inbox.close() {
+        let unheard = self.entry.inbox.close();
+        table::silence(self.entry);
+        for sent in unheard {
             self.guard_drop(|| drop(sent));
         }
         for index in 0..self.arena.end() {

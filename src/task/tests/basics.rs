@@ -447,6 +447,23 @@ fn a_step_inside_the_same_step_is_refused() {
 }
 
 #[test]
+fn a_task_of_another_loop_is_awaited_only_when_done() {
+    let (a, b) = (Loop::new(), Loop::new());
+    let pending = b.spawn(async { 4 });
+    let mut outer = a.spawn(async move { pending.await.unwrap() });
+    a.run();
+    let Some(Err(JoinError::Panicked(payload))) = outer.result() else {
+        panic!("not refused");
+    };
+    assert!(panic_message(&*payload).contains("attached to a different loop"));
+    let done = b.spawn(async { 5 });
+    b.run();
+    let mut outer = a.spawn(async move { done.await.unwrap() });
+    a.run();
+    assert_eq!(outer.result().unwrap().unwrap(), 5);
+}
+
+#[test]
 fn two_loops_on_one_thread_wake_each_other() {
     let (a, b) = (Loop::new(), Loop::new());
     let leaf = Leaf::new();
@@ -457,11 +474,5 @@ fn two_loops_on_one_thread_wake_each_other() {
     b.run();
     a.run();
     assert_eq!(waiting.result().unwrap().unwrap(), 3);
-    let inner = b.spawn(async { 4 });
-    let mut outer = a.spawn(async move { inner.await.unwrap() });
-    a.run();
-    b.run();
-    a.run();
-    assert_eq!(outer.result().unwrap().unwrap(), 4);
     assert!(a.tasks.enter().is_ok_and(|_guard| b.tasks.enter().is_err()));
 }

@@ -1,0 +1,151 @@
+//! Handles of callbacks that may be cancelled from any thread.
+//!
+//! ```text
+//!            cancel, or the loop closes
+//!   Waiting ───────────────────────────▶ Over ◀──end── Running
+//!      └─────────────────run──────────────────────────────▲
+//! ```
+//!
+//! **Guarantees.** The callback runs at most once, and not at all when a cancel came first. While it
+//! runs, other threads that ask or cancel wait for its end. What it captured is dropped when it ran,
+//! was cancelled, or its loop was closed, however long the handle is kept.
+
+use super::handle::Origin;
+use crate::task::is_loop_exit;
+use std::any::{Any, type_name};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+
+/// A callback scheduled by `call_soon_threadsafe`: may be cancelled from any thread. asyncio (3.14):
+/// `_ThreadSafeHandle`.
+///
+/// Dropping the handle does not cancel the callback.
+#[derive(Clone)]
+pub struct ThreadSafeHandle(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    ended: Condvar,
+    origin: Origin,
+}
+
+struct State {
+    cancelled: bool,
+    running: Option<ThreadId>,
+    callback: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// The payload of a panic in a thread-safe callback, with the callback it came from.
+pub(super) struct Failed {
+    pub(super) origin: Origin,
+    pub(super) payload: Box<dyn Any + Send>,
+}
+
+impl ThreadSafeHandle {
+    /// A callback to be scheduled, for loops of your own: see
+    /// [`call_soon_threadsafe_dyn`](super::AbstractEventLoop::call_soon_threadsafe_dyn).
+    #[track_caller]
+    pub fn new<F: FnOnce() + Send + 'static>(callback: F) -> Self {
+        Self(Arc::new(Shared {
+            state: Mutex::new(State {
+                cancelled: false,
+                running: None,
+                callback: Some(Box::new(callback)),
+            }),
+            ended: Condvar::new(),
+            origin: Origin {
+                name: type_name::<F>(),
+                created: Location::caller(),
+            },
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, once the callback is not running on another thread.
+    fn settled(&self) -> MutexGuard<'_, State> {
+        let me = thread::current().id();
+        let mut state = self.lock();
+        while state.running.is_some_and(|thread| thread != me) {
+            let waited = self.0.ended.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    /// Cancels the callback if it did not start. While it runs on another thread this waits for its
+    /// end; from the callback itself it returns at once and does not undo the run.
+    pub fn cancel(&self) {
+        let callback = {
+            let mut state = self.settled();
+            state.cancelled = true;
+            state.callback.take()
+        };
+        drop(callback);
+    }
+
+    /// Whether [`cancel`](Self::cancel) was called; waits while the callback runs on another thread.
+    pub fn cancelled(&self) -> bool {
+        self.settled().cancelled
+    }
+
+    /// What the loop runs in its own thread. Dropped without being called, it drops the callback.
+    pub fn into_call(self) -> impl FnOnce() + Send + use<> {
+        let queued = Queued(self);
+        move || queued.run()
+    }
+}
+
+/// The loop's share of a handle.
+struct Queued(ThreadSafeHandle);
+
+impl Queued {
+    fn run(&self) {
+        struct Ended<'a>(&'a ThreadSafeHandle);
+        impl Drop for Ended<'_> {
+            fn drop(&mut self) {
+                self.0.lock().running = None;
+                self.0.0.ended.notify_all();
+            }
+        }
+        let callback = {
+            let mut state = self.0.lock();
+            let Some(callback) = state.callback.take() else {
+                return;
+            };
+            state.running = Some(thread::current().id());
+            callback
+        };
+        let _ended = Ended(&self.0);
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(callback)) {
+            if is_loop_exit(&*payload) {
+                resume_unwind(payload);
+            }
+            let origin = self.0.0.origin;
+            resume_unwind(Box::new(Failed { origin, payload }));
+        }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        let callback = self.0.lock().callback.take();
+        drop(callback);
+    }
+}
+
+impl fmt::Debug for ThreadSafeHandle {
+    /// Never waits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cancelled = if self.lock().cancelled {
+            " cancelled"
+        } else {
+            ""
+        };
+        write!(f, "<ThreadSafeHandle{cancelled} {}>", self.0.origin.name)
+    }
+}
