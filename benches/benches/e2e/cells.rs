@@ -12,12 +12,11 @@ pub enum Row {
     Big1,
     Big16,
     Http,
-    Http16,
     Churn,
 }
 
 impl Row {
-    pub const ALL: [Row; 9] = [
+    pub const ALL: [Row; 8] = [
         Row::One,
         Row::Some1,
         Row::Some16,
@@ -25,7 +24,6 @@ impl Row {
         Row::Big1,
         Row::Big16,
         Row::Http,
-        Row::Http16,
         Row::Churn,
     ];
 
@@ -38,7 +36,6 @@ impl Row {
             Row::Big1 => "16 KiB, 1 in flight",
             Row::Big16 => "16 KiB, 16 in flight",
             Row::Http => "HTTP/1.1 hello, same parser",
-            Row::Http16 => "HTTP/1.1 hello, 16 in flight",
             Row::Churn => "connect, one request, close",
         }
     }
@@ -119,11 +116,7 @@ impl Cell {
             cells.push(Cell {
                 work: Work::Http { in_flight },
                 connections,
-                row: if in_flight == 1 {
-                    Row::Http
-                } else {
-                    Row::Http16
-                },
+                row: Row::Http,
             });
         }
         for connections in [1, 50] {
