@@ -124,7 +124,7 @@ impl Driver for UringDriver {
 
     #[inline]
     fn submit(&mut self, key: Key, op: &mut Op) {
-        if !self.ring.is_ours() {
+        if !self.ring.is_usable() {
             return;
         }
         if !self.marks.is_empty() {
@@ -146,7 +146,7 @@ impl Driver for UringDriver {
     }
 
     fn cancel(&mut self, key: Key) {
-        if !self.ring.is_ours() {
+        if !self.ring.is_usable() {
             return;
         }
         match self.slots.cancel(key) {
@@ -158,11 +158,11 @@ impl Driver for UringDriver {
     }
 
     fn park(&mut self, table: &mut OpTable, until: Park, out: &mut Completions) -> io::Result<()> {
-        if !self.ring.is_ours() {
-            return Err(io::Error::other("the ring belongs to the parent process"));
-        }
         if let Some(errno) = self.broken {
             return Err(io::Error::from_raw_os_error(errno));
+        }
+        if !self.ring.is_usable() {
+            return Err(io::Error::other("the ring belongs to the parent process"));
         }
         let before = out.len();
         self.pool.collect();
@@ -200,7 +200,7 @@ impl Driver for UringDriver {
 
     #[inline]
     fn wants_poll(&self) -> bool {
-        if !self.ring.is_ours() {
+        if !self.ring.is_usable() {
             return false;
         }
         self.has_unsubmitted()

@@ -54,11 +54,6 @@ impl BufRing {
         self.entries.as_ptr() as u64
     }
 
-    /// Number of descriptors.
-    pub fn count(&self) -> u16 {
-        self.mask + 1
-    }
-
     /// Gives buffer `id` to the kernel. The caller must not touch it until a completion names it,
     /// and never gives more buffers than there are descriptors.
     #[inline]

@@ -5,7 +5,7 @@
 //!    └─▶ refusal: why there is none, and the remedy
 //! ```
 //!
-//! **Guarantees.** A [`Ring`] belongs to the thread that made it. What is pushed stands in the
+//! **Guarantees.** A `Ring` belongs to the thread that made it. What is pushed stands in the
 //! submission queue until an enter consumed it, in order. Dropping a ring does not wait for what
 //! is in flight (trap T2): the driver above drains first, or leaks.
 
@@ -15,8 +15,8 @@ mod refusal;
 mod setup;
 mod sqe;
 
-pub use buf_ring::BufRing;
-pub use queues::{Ring, Wait};
+pub(crate) use buf_ring::BufRing;
+pub(crate) use queues::{Ring, Wait};
 pub use refusal::{Cause, Facts, Refusal};
-pub use setup::{LAST_PAUSES, RingOptions};
-pub use sqe::{recv_multi, send, sendmsg};
+pub(crate) use setup::{LAST_PAUSES, RingOptions};
+pub(crate) use sqe::{recv_multi, send, sendmsg};

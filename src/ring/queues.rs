@@ -7,8 +7,9 @@
 //!   borrowed until then.
 //! * What was pushed stays in the queue until the kernel consumed it, and *will* run by a later
 //!   enter even if one fails (trap T15): the caller keeps everything an entry points to.
-//! * In a forked child a ring must not be used, for its mappings are not there (`MADV_DONTFORK`):
-//!   [`Ring::is_ours`] tells, at the price of a load. Dropping it there touches nothing.
+//! * A ring that is closed must not be used, nor any in a forked child, whose mappings are not
+//!   there (`MADV_DONTFORK`): [`Ring::is_usable`] tells, at the price of a load. Whoever owns a ring
+//!   asks before each use.
 
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, squeue};
@@ -21,6 +22,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How many forks lie between this process and the first one that made a ring.
 static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// What a closed ring has instead.
+const CLOSED: u32 = u32::MAX;
 
 fn count_forks() {
     static ONCE: Once = Once::new();
@@ -266,30 +270,43 @@ impl Ring {
         self.io.submitter().unregister_buf_ring(group)
     }
 
-    /// Whether this is the process that made the ring, not a forked child of it. Costs a load.
+    /// Whether this ring may be used: it is open, and this is the process that made it, not a forked
+    /// child. Costs a load.
     #[inline]
-    pub fn is_ours(&self) -> bool {
+    pub fn is_usable(&self) -> bool {
         self.forks == FORKS.load(Ordering::Relaxed)
     }
 
-    /// The same, also for a child that was cloned without running fork handlers. Costs a system
-    /// call.
-    pub fn is_surely_ours(&self) -> bool {
-        self.is_ours() && self.pid == std::process::id()
+    /// Whether a child that was cloned without running fork handlers asks, or any other. Costs a
+    /// system call.
+    pub fn is_foreign(&self) -> bool {
+        self.pid != std::process::id()
+    }
+
+    /// Closes the ring before it is dropped. Does not wait for what is in flight. Does nothing in a
+    /// forked child, nor when called twice.
+    ///
+    /// # Safety
+    /// Afterwards nothing is called but [`Ring::is_usable`] and [`Ring::is_foreign`].
+    pub unsafe fn close(&mut self) {
+        if !self.is_usable() || self.is_foreign() {
+            return;
+        }
+        self.forks = CLOSED;
+        if self.registered {
+            // The slot, one of 16 of this thread, would stay taken otherwise.
+            super::setup::unregister_fd(&self.io, self.enter_fd);
+        }
+        // SAFETY: only here, and only once, since the ring is usable until here; nothing touches `io`
+        // afterwards, which is the caller's contract.
+        unsafe { ManuallyDrop::drop(&mut self.io) }
     }
 }
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        if !self.is_surely_ours() {
-            return;
-        }
-        if self.registered {
-            // The slot, one of 16 of this thread, would stay taken otherwise.
-            super::setup::unregister_fd(&self.io, self.enter_fd);
-        }
-        // SAFETY: dropped once, here; nothing uses it afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.io) }
+        // SAFETY: nothing is called after this.
+        unsafe { self.close() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The end of the driver.
 //!
-//! **Guarantees.** Closing a ring does not wait: operations in flight go on writing (trap T2). So
+//! **Guarantees.** The ring is closed here, not when the driver is dropped: whoever still holds the
+//! driver holds neither descriptors nor locked memory. Closing a ring does not wait: operations in flight go on writing (trap T2). So
 //! the ring is closed after a drain ([`crate::driver::drain`]); what did not come back keeps its
 //! memory for ever: the op table leaks its buffers, and here the receive pool and its descriptors
 //! are leaked. A driver that is dropped without [`shut_down`](crate::driver::Driver::shut_down)
@@ -17,7 +18,7 @@ impl UringDriver {
         self.shut = true;
         // From here on, parks fail.
         self.broken = self.broken.or(Some(libc::ESHUTDOWN));
-        if !self.ring.is_surely_ours() {
+        if !self.ring.is_usable() || self.ring.is_foreign() {
             self.pool.leak();
             std::mem::forget(self.pool.detach());
             return;
@@ -37,6 +38,9 @@ impl UringDriver {
             self.pool.leak();
             std::mem::forget(descriptors);
         }
+        // SAFETY: submit, cancel, park and wants_poll look whether the ring is usable before they
+        // touch it, and nothing else of this driver does.
+        unsafe { self.ring.close() }
     }
 }
 

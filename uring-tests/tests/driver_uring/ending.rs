@@ -176,6 +176,17 @@ fn descriptors_are_closed() {
             let before = uring_tests::open_fds();
             let mut ours = rig(options());
             exercise(&mut ours);
+            ours.close();
+            // The driver lives, its ring is closed.
+            let rings = std::fs::read_dir("/proc/self/fd")
+                .unwrap()
+                .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+                .filter(|link| link.to_string_lossy().contains("io_uring"));
+            assert_eq!(rings.count(), 0);
+            assert!(!ours.driver.wants_poll());
+            let key = ours.submit(Op::Nop);
+            ours.cancel(key);
+            ours.table = OpTable::new();
             drop(ours);
             assert_eq!(uring_tests::open_fds(), before);
         });
