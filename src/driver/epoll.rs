@@ -241,8 +241,9 @@ impl EpollDriver {
     }
 
     /// io_uring tries an operation when it is submitted, so a cancel that follows in the same flush
-    /// comes too late for what is ready already. Sends and connects are tried at once here too;
-    /// receives, accepts and polls are tried now.
+    /// comes too late for what is ready already. Sends, connects and one-shot polls are tried at once
+    /// here too; receives and accepts are tried now. A multishot poll answers the cancel first on
+    /// io_uring as well.
     fn try_before_cancel(&mut self, turn: &mut Turn<'_>, at: FileRef, key: Key) {
         let file = &mut self.files[at];
         if file
@@ -252,8 +253,6 @@ impl EpollDriver {
         {
             file.readable = true;
             self.read(turn, at);
-        } else if file.polls.iter().any(|poll| poll.is(key, self.turn)) {
-            self.poll_again(turn, at, key);
         }
     }
 

@@ -208,6 +208,15 @@ impl Files {
         Ok(true)
     }
 
+    /// Has what is ready at this moment reported by the next wait, as if its edges came now.
+    ///
+    /// # Errors
+    /// See [`Epoll::modify`].
+    pub(super) fn report_again(&self, epoll: &Epoll, at: FileRef) -> io::Result<()> {
+        let mask = self.slots[at.fd as usize].interest | libc::EPOLLET as u32;
+        epoll.modify(at.fd, mask, at.to_bits())
+    }
+
     /// Stops edges that nobody claims. Whoever waits for them later calls [`Files::watch`].
     #[cold]
     pub(super) fn disregard(&mut self, epoll: &Epoll, at: FileRef, bits: u32) {

@@ -1,8 +1,8 @@
 //! Polls, one-shot and multishot.
 //!
-//! **Guarantees.** What is ready when the poll is started completes in that park. A multishot poll
-//! then reports every edge, as io_uring does; an edge of the other direction may repeat events that
-//! still hold. Files that epoll refuses (regular ones) are always ready, as poll(2) has it: a poll
+//! **Guarantees.** What is ready when the poll is started completes in that park (a multishot one that
+//! is cancelled in the same flush reports nothing). A multishot poll then reports every edge, as
+//! io_uring does; an edge of the other direction may repeat events that still hold. Files that epoll refuses (regular ones) are always ready, as poll(2) has it: a poll
 //! of either kind completes once with what it asked for, and with `-EINVAL` when that can not
 //! come.
 
@@ -11,7 +11,6 @@ use super::file::FileRef;
 use super::waiters::{Waiter, Wants};
 use super::{EpollDriver, Turn};
 use crate::sys::{socket, to_result};
-use std::io;
 
 /// Reported whether asked for or not.
 const ALWAYS: u32 = (libc::POLLERR | libc::POLLHUP) as u32;
@@ -25,6 +24,9 @@ const EVENTS: u32 = (libc::POLLIN
     | libc::POLLWRBAND
     | libc::POLLRDHUP) as u32;
 
+/// What a file without a poll method of its own is always ready for.
+const READY: u32 = (libc::POLLIN | libc::POLLOUT | libc::POLLRDNORM | libc::POLLWRNORM) as u32;
+
 impl EpollDriver {
     pub(super) fn start_poll(&mut self, turn: &mut Turn<'_>, key: Key, wants: Wants) {
         let Some(Op::Poll { fd, events } | Op::PollMulti { fd, events }) = turn.table.op_mut(key)
@@ -33,35 +35,31 @@ impl EpollDriver {
         };
         let events = *events & EVENTS;
         let at = self.files.slot(fd);
-        let multi = wants == Wants::PollMulti;
         self.counters.submitted += 1;
-        let ready = match socket::poll_now(&*fd, events) {
-            Ok(mask) => mask,
-            Err(error) => return turn.finish(key, to_result(Err(error))),
-        };
-        if ready != 0 && !multi {
-            return turn.finish(key, ready as i32);
+        if wants == Wants::Poll {
+            match socket::poll_now(&*fd, events) {
+                Ok(0) => {}
+                outcome => return turn.finish(key, to_result(outcome.map(|mask| mask as usize))),
+            }
         }
         let watched = self.files.watch(&self.epoll, at, events | ALWAYS);
-        let reported = match watched {
-            Ok(reported) => reported,
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                let result = if ready == 0 {
-                    -libc::EINVAL
-                } else {
-                    ready as i32
-                };
-                return turn.finish(key, result);
-            }
-            Err(error) => return turn.finish(key, to_result(Err::<usize, io::Error>(error))),
+        let watched = match watched {
+            // What is ready already is to be reported to a multishot poll, too.
+            Ok(false) if wants == Wants::PollMulti => self.files.report_again(&self.epoll, at),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
         };
-        self.files[at].polls.push(Waiter {
-            key,
-            turn: self.turn,
-            wants,
-        });
-        if ready != 0 && !reported {
-            turn.complete(Completion::more(key, ready as i32));
+        match watched {
+            Ok(()) => self.files[at].polls.push(Waiter {
+                key,
+                turn: self.turn,
+                wants,
+            }),
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                let always = (events & READY).cast_signed();
+                turn.finish(key, if always == 0 { -libc::EINVAL } else { always });
+            }
+            Err(error) => turn.finish(key, to_result(Err(error))),
         }
     }
 
@@ -85,19 +83,5 @@ impl EpollDriver {
             });
             multi
         });
-    }
-
-    /// Looks again at a poll that is about to be cancelled in the flush that started it.
-    pub(super) fn poll_again(&mut self, turn: &mut Turn<'_>, at: FileRef, key: Key) {
-        let Some(Op::Poll { fd, events } | Op::PollMulti { fd, events }) = turn.table.op_mut(key)
-        else {
-            return;
-        };
-        self.counters.submitted += 1;
-        if let Ok(mask) = socket::poll_now(&*fd, *events & EVENTS)
-            && mask != 0
-        {
-            self.polled(turn, at, mask);
-        }
     }
 }
