@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use ringloop::driver::uring::{UringDriver, UringOptions};
 use ringloop::driver::{Driver, DriverKind, Op, Park};
 use uring_tests::drive::fd;
-use uring_tests::isolated;
+use uring_tests::{Leg, isolated};
 
 use crate::{exercise, rig};
 
@@ -142,12 +142,22 @@ fn registered_descriptors_run_out_and_come_back() {
         let registered =
             |driver: &UringDriver| line(&driver.report(), "registered ring").ends_with(": yes");
         for _ in 0..2 {
-            let mut drivers: Vec<UringDriver> = (0..17)
-                .map(|_| UringDriver::new(small()).unwrap())
-                .collect();
+            let mut drivers: Vec<UringDriver> = Vec::new();
+            while drivers.len() < 17 {
+                match UringDriver::new(small()) {
+                    Ok(driver) => drivers.push(driver),
+                    // So many rings do not fit into little locked memory, and the error says so.
+                    Err(error) => {
+                        assert_eq!(Leg::current(), Leg::Memlock, "{error}");
+                        let text = error.to_string();
+                        assert!(text.contains("per user, all processes together"), "{text}");
+                        break;
+                    }
+                }
+            }
             let with: Vec<bool> = drivers.iter().map(registered).collect();
-            assert_eq!(with.iter().filter(|with| **with).count(), 16);
-            assert!(!with[16]);
+            let expected: Vec<bool> = (0..drivers.len()).map(|number| number < 16).collect();
+            assert_eq!(with, expected);
             for driver in &mut drivers {
                 driver.shut_down(0);
             }
