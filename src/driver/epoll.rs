@@ -22,7 +22,8 @@
 //!
 //! **Settling.** An inline send is performed at flush. One that was taken whole, and that nothing
 //! waits behind, does not end the wait: its completion is delivered with whatever ends it, as on
-//! io_uring, where it would not even be reported. Every other completion at flush forbids sleeping.
+//! io_uring, where it would not even be reported. Every other completion at flush forbids sleeping, and
+//! so does that one while a receive waits for a buffer, which the send may hold.
 //!
 //! | differs from io_uring | how |
 //! |---|---|
@@ -116,6 +117,8 @@ struct Turn<'a> {
     out: &'a mut Completions,
     /// Something completed, or is urgent: do not sleep.
     ends: bool,
+    /// Something completed that does not end the wait.
+    holds: bool,
 }
 
 impl Turn<'_> {
@@ -134,6 +137,7 @@ impl Turn<'_> {
     #[inline]
     fn hold(&mut self, completion: Completion) {
         self.out.push(completion);
+        self.holds = true;
     }
 }
 
@@ -308,8 +312,14 @@ impl EpollDriver {
         }
     }
 
+    /// Whether the park has something to return for. What does not end the wait does so all the same
+    /// when a receive waits for a buffer: a send that is done gives some back.
+    fn is_over(&self, turn: &Turn<'_>) -> bool {
+        turn.ends || (turn.holds && !self.starving.is_empty())
+    }
+
     fn wait_for(&self, turn: &Turn<'_>, woken: bool, until: Park) -> Wait {
-        if turn.ends || woken || !self.again.is_empty() {
+        if woken || self.is_over(turn) || !self.again.is_empty() {
             return Wait::Zero;
         }
         let wait = match until {
@@ -363,6 +373,7 @@ impl Driver for EpollDriver {
             table,
             out,
             ends: false,
+            holds: false,
         };
         self.turn = self.turn.wrapping_add(1);
         self.go_on(&mut turn);
@@ -395,7 +406,7 @@ impl Driver for EpollDriver {
                 Park::Forever => false,
             };
             // Otherwise only edges came that nobody waits for.
-            if turn.ends || woken || over {
+            if woken || over || self.is_over(&turn) {
                 break Ok(());
             }
         };

@@ -358,10 +358,10 @@ impl Pool {
         self.lent.get() < self.limit
     }
 
-    /// Whether buffers run short: fewer than an eighth of the pool's limit are left. Who keeps
-    /// leases for long copies them out and drops them.
+    /// Whether buffers run short: fewer than an eighth of the pool's limit are left, or none. Who
+    /// keeps leases for long copies them out and drops them.
     pub fn is_short(&self) -> bool {
-        self.limit - self.lent.get() < self.limit / 8
+        self.limit - self.lent.get() < (self.limit / 8).max(1)
     }
 
     /// Completions refused because they named a buffer that was not the kernel's.

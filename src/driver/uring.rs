@@ -177,7 +177,8 @@ impl Driver for UringDriver {
             && !self.hurry
             && out.len() == before
             && self.backlog.is_empty()
-            && self.ring.completions_empty();
+            && self.ring.completions_empty()
+            && !self.may_feed();
         self.hurry = false;
         let wait = match until {
             _ if !sleep => Wait::Poll,
@@ -207,7 +208,7 @@ impl Driver for UringDriver {
             || self.ring.has_completions()
             || !self.done.is_empty()
             || !self.marks.is_empty()
-            || (!self.starved.is_empty() && self.pool.lent() < self.pool.size())
+            || self.may_feed()
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {

@@ -12,7 +12,9 @@
 //! ```
 //!
 //! A receive is armed with `POLL_FIRST` again, or it would fail at once when another took the
-//! buffer and no data is there. Buffers that other threads hold wake the loop when they come back.
+//! buffer and no data is there. (The kernel asks for a buffer before it looks for data, so a receive
+//! may starve that has nothing to receive.) While receives starve, no park sleeps that could feed one
+//! without an event. Buffers that other threads hold wake the loop when they come back.
 
 use super::{Completion, Completions, UringDriver};
 use crate::driver::{FLAG_BUFFER, Key, OpTable};
@@ -53,6 +55,14 @@ impl UringDriver {
                 return;
             }
         }
+    }
+
+    /// Whether a park without an event could feed a receive that starves: a buffer is free (those that
+    /// were armed for it had no data), or a send that completes silently may give one back.
+    #[inline]
+    pub(super) fn may_feed(&self) -> bool {
+        !self.starved.is_empty()
+            && (self.pool.lent() < self.pool.size() || !self.unsettled.is_empty())
     }
 
     /// A cancel: completes the receive if it is starved, so that the kernel does not know it.
