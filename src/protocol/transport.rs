@@ -135,14 +135,16 @@ pub trait Transport {
     /// After [`write_eof`](Self::write_eof).
     fn write_chunk(&self, chunk: Chunk) -> io::Result<()>;
 
-    /// Queues several pieces, in order.
+    /// Queues several pieces, in order, as one write. Joins them, unless the transport knows better.
     ///
     /// # Errors
     /// After [`write_eof`](Self::write_eof).
     fn writelines(&self, pieces: Vec<Chunk>) -> io::Result<()> {
-        pieces
-            .into_iter()
-            .try_for_each(|piece| self.write_chunk(piece))
+        let mut joined = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+        for piece in pieces {
+            joined.extend_from_slice(&piece);
+        }
+        self.write_chunk(joined.into())
     }
 
     /// Ends the writing direction after what was written; reading goes on. Harmless when closing or

@@ -14,7 +14,7 @@
 use super::flags::Flag;
 use super::socket::SocketTransport;
 use crate::driver::{Event, Lease, Op, Target};
-use crate::protocol::{ProtocolKind, Transport};
+use crate::protocol::{BufferedProtocol, ProtocolKind, Transport};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -25,6 +25,15 @@ pub(super) struct Held {
     data: VecDeque<Lease>,
     /// The end of the stream (0) or an error (errno), behind the data.
     end: Option<i32>,
+}
+
+/// Copied out when buffers run short: a paused connection must not starve the others.
+fn spare(lease: Lease) -> Lease {
+    if lease.is_scarce() {
+        lease.detach()
+    } else {
+        lease
+    }
 }
 
 impl SocketTransport {
@@ -75,14 +84,10 @@ impl SocketTransport {
             return;
         }
         let Some(me) = self.me() else { return };
-        if !self.has_held() {
-            return me.arm_receive();
-        }
-        if !self.flags.set(Flag::DeliveryQueued) {
-            self.core.defer(move || {
-                me.flags.clear(Flag::DeliveryQueued);
-                me.deliver_held();
-            });
+        if self.has_held() {
+            me.deliver_held_soon();
+        } else {
+            me.arm_receive();
         }
     }
 
@@ -103,43 +108,56 @@ impl SocketTransport {
     #[cold]
     fn received_late(&self, lease: Lease) {
         if !self.flags.has(Flag::Closing) {
-            // Copied out when buffers run short: a paused connection must not starve the others.
-            let lease = if self.core.pool().is_short() {
-                lease.detach()
-            } else {
-                lease
-            };
-            self.hold(|held| held.data.push_back(lease));
+            self.hold(|held| held.data.push_back(spare(lease)));
         }
     }
 
     /// The receive ended: end of stream, error, or our cancel.
     pub(super) fn receive_ended(self: &Rc<Self>, event: Event) {
+        if event.more {
+            // A buffer that was not the kernel's: refused and counted by the pool.
+            return;
+        }
         self.receive.set(None);
         let cancelled = self.flags.clear(Flag::ReceiveCancelled);
         if self.flags.has(Flag::Closing) {
             return;
         }
         if let Some(lease) = event.lease {
-            // Data that came with the last completion is data; the receive is armed again below.
-            if self.flags.has(Flag::ReadPaused) || self.has_held() {
-                self.received_late(lease);
-            } else {
-                self.deliver(lease);
-            }
-        } else if event.result == 0 || !cancelled || event.result != -libc::ECANCELED {
-            if self.flags.has(Flag::ReadPaused) || self.has_held() {
-                self.hold(|held| held.end = Some(-event.result));
-            } else {
-                self.end_of_stream(-event.result);
-            }
-            return;
+            // Data that came with the last completion is data, and more may follow.
+            self.arm_receive();
+            self.data_arrived(lease);
+        } else if cancelled && event.result == -libc::ECANCELED {
+            self.arm_receive();
+        } else if self.flags.has(Flag::ReadPaused) || self.has_held() {
+            self.hold(|held| held.end = Some(-event.result));
+        } else {
+            self.end_of_stream(-event.result);
         }
-        self.arm_receive();
+    }
+
+    fn deliver_held_soon(self: &Rc<Self>) {
+        if !self.flags.set(Flag::DeliveryQueued) {
+            let me = self.clone();
+            self.core.defer(move || {
+                me.flags.clear(Flag::DeliveryQueued);
+                me.deliver_held();
+            });
+        }
     }
 
     /// Delivers what was held, until it is empty or reading is paused again.
     fn deliver_held(self: &Rc<Self>) {
+        /// Goes on in another iteration if a callback leaves the loop.
+        struct GoOn<'a>(&'a Rc<SocketTransport>);
+        impl Drop for GoOn<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.deliver_held_soon();
+                }
+            }
+        }
+        let _go_on = GoOn(self);
         loop {
             if self.flags.has_any(Flag::Closing, Flag::ReadPaused) {
                 return;
@@ -164,55 +182,51 @@ impl SocketTransport {
     }
 
     #[inline]
-    fn deliver(&self, lease: Lease) {
-        let Some(protocol) = self.protocol() else {
-            return;
-        };
-        match &protocol {
-            ProtocolKind::Stream(protocol) => {
-                self.call_or_fail("Fatal error: protocol.data_received() call failed.", || {
-                    protocol.data_received(lease);
-                });
-            }
-            ProtocolKind::Buffered(_) => self.feed(&lease),
-        }
-    }
-
-    /// Copies `data` into as many of a buffered protocol's buffers as it takes. The kind of protocol
-    /// is looked at each time: it may be replaced in between.
-    fn feed(&self, mut data: &[u8]) {
-        while !data.is_empty() && !self.flags.has(Flag::Closing) {
-            let protocol = match self.protocol() {
-                Some(ProtocolKind::Buffered(protocol)) => protocol,
+    fn deliver(&self, mut lease: Lease) {
+        loop {
+            match self.protocol() {
                 Some(ProtocolKind::Stream(protocol)) => {
-                    let lease = Lease::from(data.to_vec());
                     self.call_or_fail("Fatal error: protocol.data_received() call failed.", || {
                         protocol.data_received(lease);
                     });
                     return;
                 }
-                None => return,
-            };
-            let buffer = self
-                .call_or_fail("Fatal error: protocol.get_buffer() call failed.", || {
-                    protocol.get_buffer(Some(data.len()))
-                });
-            let Some(mut buffer) = buffer else { return };
-            if buffer.is_empty() {
-                let error = io::Error::other("get_buffer() returned an empty buffer");
-                return self
-                    .fail_reported("Fatal error: protocol.get_buffer() call failed.", error);
-            }
-            let n = buffer.len().min(data.len());
-            buffer[..n].copy_from_slice(&data[..n]);
-            data = &data[n..];
-            self.call_or_fail(
-                "Fatal error: protocol.buffer_updated() call failed.",
-                || {
-                    protocol.buffer_updated(buffer, n);
+                Some(ProtocolKind::Buffered(protocol)) => match self.feed(&*protocol, lease) {
+                    Some(rest) => lease = rest,
+                    None => return,
                 },
-            );
+                None => return,
+            }
         }
+    }
+
+    /// Copies what one buffer takes. What is left is as if it had just been received: reading may
+    /// have been paused, the protocol replaced, the connection closed. Returns it if it is to be
+    /// delivered.
+    fn feed(&self, protocol: &dyn BufferedProtocol, mut lease: Lease) -> Option<Lease> {
+        let failed = "Fatal error: protocol.get_buffer() call failed.";
+        let mut buffer = self.call_or_fail(failed, || protocol.get_buffer(Some(lease.len())))?;
+        if self.flags.has(Flag::Closing) {
+            return None;
+        }
+        if buffer.is_empty() {
+            let error = io::Error::other("get_buffer() returned an empty buffer");
+            self.fail_reported(failed, error);
+            return None;
+        }
+        let n = buffer.len().min(lease.len());
+        buffer[..n].copy_from_slice(&lease[..n]);
+        lease.advance(n);
+        let failed = "Fatal error: protocol.buffer_updated() call failed.";
+        self.call_or_fail(failed, || protocol.buffer_updated(buffer, n))?;
+        if lease.is_empty() || self.flags.has(Flag::Closing) {
+            return None;
+        }
+        if self.flags.has(Flag::ReadPaused) {
+            self.hold(|held| held.data.push_front(spare(lease)));
+            return None;
+        }
+        Some(lease)
     }
 
     /// End of stream (`errno` 0) or error.

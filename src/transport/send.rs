@@ -15,7 +15,7 @@
 
 use super::flags::Flag;
 use super::socket::SocketTransport;
-use crate::driver::{Gather, Op, Target};
+use crate::driver::{Chunk, Gather, MAX_VECTORS, Op, Target};
 use crate::sys::socket;
 use std::io;
 use std::net::Shutdown;
@@ -61,23 +61,51 @@ impl SocketTransport {
         }
     }
 
+    /// What a chunk is sent as: a lease behind a send in flight would stay lent for as long as the
+    /// peer likes, so it is copied.
+    #[inline]
+    pub(super) fn fit(&self, chunk: Chunk) -> Chunk {
+        match chunk {
+            Chunk::Lease(lease) if self.sending.get().is_some() => lease.detach().into(),
+            chunk => chunk,
+        }
+    }
+
     /// Above the high-water mark: what the socket takes at once does not count.
     #[cold]
     fn send_now_or_pause(&self) {
         if self.sending.get().is_none() {
-            let fd = self.fd.borrow().clone();
-            let mut pending = self.pending.borrow_mut();
-            if let (Some(fd), Some(gather)) = (fd, pending.as_mut()) {
-                // An error shows again, and is handled, when the rest is submitted.
-                if let Ok(sent) = gather.send_now(fd.as_fd()) {
-                    gather.advance(sent);
-                }
-                if gather.total() > 0 {
-                    gather.release_leases();
-                }
-            }
+            self.send_now();
         }
         self.pause_protocol_if_above();
+    }
+
+    fn send_now(&self) {
+        let Some(fd) = self.fd.borrow().clone() else {
+            return;
+        };
+        // Taken out while it shrinks: the destructors of `Bytes` are user code, which may write.
+        let Some(mut gather) = self.pending.take() else {
+            return;
+        };
+        // An error shows again, and is handled, when the rest is submitted.
+        if let Ok(sent) = gather.send_now(fd.as_fd()) {
+            gather.advance(sent);
+        }
+        if self.flags.has(Flag::Lost) {
+            // They aborted.
+            return self.core.give_gather(gather);
+        }
+        if gather.total() > 0 {
+            gather.release_leases();
+        }
+        let mut pending = self.pending.borrow_mut();
+        let behind = pending.replace(gather);
+        if let (Some(gather), Some(mut behind)) = (pending.as_mut(), behind) {
+            gather.append(&mut behind);
+            drop(pending);
+            self.core.give_gather(behind);
+        }
     }
 
     /// Bytes written that the socket has not taken yet.
@@ -102,14 +130,20 @@ impl SocketTransport {
     }
 
     fn resume_protocol_if_below(&self) {
+        struct Leave<'a>(&'a SocketTransport);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.flags.clear(Flag::InResume);
+            }
+        }
         if self.flags.has(Flag::WritePaused) && self.unsent() <= self.limits.get().low {
             self.flags.clear(Flag::WritePaused);
             if let Some(protocol) = self.protocol() {
                 self.flags.set(Flag::InResume);
+                let _leave = Leave(self);
                 self.call("protocol.resume_writing() failed", || {
                     protocol.base().resume_writing()
                 });
-                self.flags.clear(Flag::InResume);
             }
         }
     }
@@ -145,9 +179,11 @@ impl SocketTransport {
             return;
         };
         let left = data.total();
-        let urgent = self.flags.has_any(Flag::Closing, Flag::EofAsked)
-            || self.flags.has(Flag::WritePaused)
-            || self.pending.borrow().is_some();
+        // Only an inline send is silent; one that waits ends the park when it is done.
+        let urgent = inline
+            && (self.flags.has_any(Flag::Closing, Flag::EofAsked)
+                || self.flags.has(Flag::WritePaused)
+                || data.chunks().len() > MAX_VECTORS);
         let op = Op::Send {
             fd,
             data,
@@ -174,13 +210,11 @@ impl SocketTransport {
             self.submit(data, false);
             return self.resume_protocol_if_below();
         }
-        self.resume_protocol_if_below();
-        if self.sending.get().is_some() {
-            // User code inside the callback wrote enough to send at once.
-            return;
-        }
-        if self.pending.borrow().is_some() {
+        if self.flags.has(Flag::WritePaused) || self.pending.borrow().is_some() {
+            // What comes next comes at the end of the iteration, even when `resume_writing` leaves
+            // the loop.
             self.flush_at_end();
+            self.resume_protocol_if_below();
         } else {
             self.drained();
         }

@@ -99,8 +99,12 @@ impl SocketTransport {
             *this.server.borrow_mut() = Some((server, id));
         }
         let transport = this.clone();
+        this.core.defer(move || transport.connected());
+        let transport = this.clone();
+        // A callback of its own: it runs even when `connection_made` leaves the loop.
         this.core.defer(move || {
-            transport.start();
+            transport.flags.set(Flag::Started);
+            transport.arm_receive();
             if let Some(made) = made {
                 made();
             }
@@ -108,7 +112,7 @@ impl SocketTransport {
         this
     }
 
-    fn start(self: &Rc<Self>) {
+    fn connected(self: Rc<Self>) {
         if let Some(protocol) = self.protocol() {
             let transport: Rc<dyn Transport> = self.clone();
             // The transport stays open after a panic here, as asyncio's does.
@@ -116,8 +120,6 @@ impl SocketTransport {
                 protocol.base().connection_made(transport);
             });
         }
-        self.flags.set(Flag::Started);
-        self.arm_receive();
     }
 
     pub(super) fn me(&self) -> Option<Rc<Self>> {
@@ -202,14 +204,20 @@ impl SocketTransport {
         self.core.defer(move || me.lost(error));
     }
 
-    /// Delivers `connection_lost` and lets go of everything.
+    /// Delivers `connection_lost` and lets go of everything, even when that leaves the loop.
     fn lost(&self, error: Option<io::Error>) {
-        if let Some(protocol) = self.protocol.borrow().clone() {
+        struct Dispose<'a>(&'a SocketTransport);
+        impl Drop for Dispose<'_> {
+            fn drop(&mut self) {
+                self.0.dispose();
+            }
+        }
+        let _dispose = Dispose(self);
+        if let Some(protocol) = self.protocol() {
             self.call("Exception in callback connection_lost", || {
                 protocol.base().connection_lost(error);
             });
         }
-        self.dispose();
     }
 
     fn dispose(&self) {
@@ -364,22 +372,16 @@ impl Transport for SocketTransport {
 
     fn write_chunk(&self, chunk: Chunk) -> io::Result<()> {
         if self.may_write(chunk.len())? {
-            // A lease behind a send in flight would stay lent for as long as the peer likes.
-            let copied = chunk.is_lease() && self.sending.get().is_some();
-            self.gather(|gather| {
-                if copied {
-                    gather.push_copy(&chunk)
-                } else {
-                    gather.push(chunk)
-                }
-            });
+            let chunk = self.fit(chunk);
+            self.gather(|gather| gather.push(chunk));
         }
         Ok(())
     }
 
     fn writelines(&self, pieces: Vec<Chunk>) -> io::Result<()> {
         if self.may_write(pieces.iter().map(|piece| piece.len()).sum())? {
-            self.gather(|gather| pieces.into_iter().for_each(|piece| gather.push(piece)));
+            let pieces = pieces.into_iter().map(|piece| self.fit(piece));
+            self.gather(|gather| pieces.for_each(|piece| gather.push(piece)));
         }
         Ok(())
     }
