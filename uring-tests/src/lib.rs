@@ -10,6 +10,7 @@
 //! | `run.rs` | runs one variant of one test: leg, name, watchdog |
 //! | `leg.rs` | in which container leg this process is, and what the kernel answers there |
 //! | `isolated.rs` | a test in a process of its own; counting descriptors |
+//! | `lab.rs` | a loop for one test, and the proof that nothing is left of it |
 //! | `drive.rs` | drives a driver by hand |
 //! | `net.rs` | loops, protocols and sockets for tests of connections and servers |
 //! | `wrapped.rs` | a loop and a driver that can be told to answer otherwise |
@@ -20,6 +21,7 @@
 pub mod drive;
 mod example;
 mod isolated;
+pub mod lab;
 mod leg;
 pub mod net;
 mod rng;

@@ -1,0 +1,17 @@
+//! Stream transports: the TRN, TSO, BUF, FLOW and PRO rows of the contract, and what the design
+//! promises beyond them.
+//!
+//! Every test runs in a [`lab`](uring_tests::lab), which fails when an operation, a receive buffer, a
+//! descriptor or a transport is left at the end. Sockets are real.
+
+mod base;
+mod buffered;
+mod closing;
+mod flow;
+mod leases;
+mod reading;
+mod recorder;
+mod sockets;
+mod starving;
+mod tamper;
+mod writing;
