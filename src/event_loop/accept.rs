@@ -147,9 +147,6 @@ impl Complete for Accepting {
         if !event.more {
             self.listener.accept.set(None);
         }
-        if self.listener.is_closed() {
-            return;
-        }
         let Some(connection) = event.fd else {
             return self.failed(-event.result);
         };

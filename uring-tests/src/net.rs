@@ -10,9 +10,11 @@ use std::task::{Poll, Waker};
 
 use ringloop::driver::DriverKind;
 use ringloop::{
-    AbstractEventLoop, Address, BaseProtocol, Builder, ExtraInfo, Lease, Protocol, Transport,
-    block_on,
+    AbstractEventLoop, Address, BaseProtocol, Builder, Cancelled, ExtraInfo, JoinError, Lease,
+    Protocol, Transport, block_on, yield_now,
 };
+
+use crate::isolated::open_fds;
 
 /// Runs `main` on a loop on that driver.
 ///
@@ -349,4 +351,31 @@ impl Default for Silent {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The task ended cancelled, or gave the cancellation as its error.
+///
+/// # Panics
+/// When it ended otherwise.
+pub fn assert_cancelled<T>(result: Result<io::Result<T>, JoinError>) {
+    match result {
+        Ok(Ok(_)) => panic!("it returned in spite of the cancellation"),
+        Ok(Err(error)) => assert!(Cancelled::in_error(&error).is_some(), "{error}"),
+        Err(error) => assert!(matches!(error, JoinError::Cancelled(_)), "{error}"),
+    }
+}
+
+/// Gives the loop time to reap what was cancelled; how many descriptors are open then. Only
+/// meaningful in [`isolated`](crate::isolated).
+///
+/// # Panics
+/// When it is cancelled.
+pub async fn settled_fds(expected: usize) -> usize {
+    for _ in 0..1000 {
+        if open_fds() == expected {
+            break;
+        }
+        yield_now().await.expect("nobody cancels this");
+    }
+    open_fds()
 }

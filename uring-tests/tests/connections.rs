@@ -6,8 +6,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringloop::event_loop::{BindError, ConnectErrors, Family, Hints, SocketType};
-use ringloop::{AbstractEventLoop, Cancelled, ConnectOptions, EventLoopExt, JoinError, yield_now};
-use uring_tests::net::{Recorder, Seen, Silent, as_stream, inet, refusing, run_loop, run_on};
+use ringloop::{AbstractEventLoop, ConnectOptions, EventLoopExt, JoinError, yield_now};
+use uring_tests::net::{
+    Recorder, Seen, Silent, as_stream, assert_cancelled, inet, refusing, run_loop, run_on,
+    settled_fds,
+};
 use uring_tests::wrapped::{Wrapper, stream};
 use uring_tests::{isolated, on_both_drivers, open_fds};
 
@@ -31,31 +34,11 @@ async fn failure(event_loop: &Rc<dyn AbstractEventLoop>, options: ConnectOptions
     result.err().expect("connecting must fail")
 }
 
-/// Gives the loop time to reap what was cancelled; how many descriptors are open then.
-async fn settled_fds(expected: usize) -> usize {
-    for _ in 0..1000 {
-        if open_fds() == expected {
-            break;
-        }
-        yield_now().await.expect("nobody cancels this");
-    }
-    open_fds()
-}
-
 /// A listener of std's and its address.
 fn listener_address() -> (TcpListener, std::net::SocketAddr) {
     let (listener, _) = listener();
     let address = listener.local_addr().expect("it is bound");
     (listener, address)
-}
-
-/// The task ended cancelled, or gave the cancellation as its error.
-fn assert_cancelled<T>(result: Result<io::Result<T>, JoinError>) {
-    match result {
-        Ok(Ok(_)) => panic!("it returned in spite of the cancellation"),
-        Ok(Err(error)) => assert!(Cancelled::in_error(&error).is_some(), "{error}"),
-        Err(error) => assert!(matches!(error, JoinError::Cancelled(_)), "{error}"),
-    }
 }
 
 on_both_drivers! {
