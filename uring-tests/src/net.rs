@@ -3,9 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Poll, Waker};
 
 use ringloop::driver::DriverKind;
@@ -306,17 +307,51 @@ pub fn has_ipv6() -> bool {
     TcpListener::bind("[::1]:0").is_ok()
 }
 
+/// An address of the loopback network that no other caller gets, with port 0.
+///
+/// Tests that expect to be refused, or to find a port free, are then not disturbed by others that
+/// run beside them; and a connection from 127.0.0.1 can not meet itself.
+pub fn own_addr() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    // Processes that run at the same time have process numbers close to each other.
+    let process = std::process::id() % 251;
+    assert!(number < 250 * 250, "too many addresses for one process");
+    let byte = |number: u32| u8::try_from(1 + number).expect("below 256");
+    let ip = Ipv4Addr::new(127, byte(process), byte(number / 250), byte(number % 250));
+    SocketAddr::from((ip, 0))
+}
+
 /// An address of this machine at which nobody listens: connecting is refused.
 ///
 /// The socket that is returned keeps others from listening there.
+///
+/// # Panics
+/// When it cannot be had.
 pub fn refusing() -> (SocketAddr, OwnedFd) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
-    let address = listener.local_addr().expect("it is bound");
-    let socket = OwnedFd::from(listener);
-    // SAFETY: takes no pointer. Ends listening; the port stays taken.
-    let done = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
+    let address = own_addr();
+    let SocketAddr::V4(v4) = address else {
+        unreachable!("an IPv4 address")
+    };
+    // SAFETY: takes no pointer.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    assert!(fd >= 0, "{}", io::Error::last_os_error());
+    // SAFETY: the descriptor was just made and nobody else knows it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let raw = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes(v4.ip().octets()),
+        },
+        sin_zero: [0; 8],
+    };
+    let len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    // SAFETY: `raw` is valid for the length given.
+    let done = unsafe { libc::bind(fd, (&raw const raw).cast(), len) };
     assert_eq!(done, 0, "{}", io::Error::last_os_error());
-    (address, socket)
+    let socket = TcpStream::from(socket);
+    (socket.local_addr().expect("it is bound"), socket.into())
 }
 
 /// A listener whose queue is full: connecting to it neither succeeds nor fails.
@@ -333,7 +368,7 @@ impl Silent {
     /// # Panics
     /// When it cannot be made.
     pub fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+        let listener = TcpListener::bind(own_addr()).expect("loopback is there");
         // SAFETY: takes no pointer. The queue takes one connection more than the backlog.
         let done = unsafe { libc::listen(listener.as_raw_fd(), 0) };
         assert_eq!(done, 0, "{}", io::Error::last_os_error());

@@ -8,15 +8,15 @@ use std::time::Duration;
 use ringloop::event_loop::{BindError, ConnectErrors, Family, Hints, SocketType};
 use ringloop::{AbstractEventLoop, ConnectOptions, EventLoopExt, JoinError, yield_now};
 use uring_tests::net::{
-    Recorder, Seen, Silent, as_stream, assert_cancelled, inet, refusing, run_loop, run_on,
-    settled_fds,
+    Recorder, Seen, Silent, as_stream, assert_cancelled, inet, own_addr, refusing, run_loop,
+    run_on, settled_fds,
 };
 use uring_tests::wrapped::{Wrapper, stream};
 use uring_tests::{isolated, on_both_drivers, open_fds};
 
 /// A listener of std's and the options that connect to it.
 fn listener() -> (TcpListener, ConnectOptions) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+    let listener = TcpListener::bind(own_addr()).expect("loopback is there");
     let address = listener.local_addr().expect("it is bound");
     (listener, ConnectOptions::from(address))
 }
@@ -65,7 +65,7 @@ on_both_drivers! {
     /// Connecting to "any" address reaches this machine under another name, and says so.
     fn con_01_the_peer_is_who_answered(kind: DriverKind) {
         run_on(kind, |event_loop| async move {
-            let (listener, _) = listener();
+            let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
             let port = listener.local_addr().expect("bound").port();
             let options = ConnectOptions::new("0.0.0.0", port);
             let connecting = event_loop.create_connection(Recorder::new, options);

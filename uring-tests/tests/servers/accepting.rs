@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use ringloop::{AbstractEventLoop, EventLoopExt, ProtocolKind, ServerOptions};
-use uring_tests::net::{Accepted, Reports, Seen, as_stream, inet, run_loop, run_on};
+use uring_tests::net::{Accepted, Reports, Seen, as_stream, inet, own_addr, run_loop, run_on};
 use uring_tests::wrapped::Wrapper;
 use uring_tests::{isolated, on_both_drivers, open_fds};
 
@@ -186,7 +186,8 @@ on_both_drivers! {
             run_loop(&event_loop.clone(), async move {
                 let reports = Reports::of(&event_loop);
                 let accepted = Accepted::new();
-                let options = ServerOptions::default().hosts(["127.0.0.1", "127.0.0.2"]).port(0);
+                let hosts = [own_addr(), own_addr()].map(|address| address.ip().to_string());
+                let options = ServerOptions::default().hosts(hosts).port(0);
                 let serving = event_loop.create_server(accepted.factory(), options);
                 let server = serving.await.expect("it binds");
                 let failing = address_of(&server);
@@ -220,7 +221,7 @@ on_both_drivers! {
                 assert!(!first.replace(false), "not the first one");
                 ProtocolKind::from(inner())
             };
-            let options = ServerOptions::new("127.0.0.1", 0);
+            let options = ServerOptions::from(own_addr());
             let server = event_loop.create_server(factory, options).await.expect("it binds");
             let unlucky = TcpStream::connect(address_of(&server)).expect("it listens");
             reports.until(1).await;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use ringloop::event_loop::BindError;
 use ringloop::{AbstractEventLoop, EventLoopExt, Server, ServerOptions};
 use uring_tests::net::{
-    Accepted, Recorder, as_stream, has_ipv6, inet, run_loop, run_on, socket_option,
+    Accepted, Recorder, as_stream, has_ipv6, inet, own_addr, run_loop, run_on, socket_option,
 };
 use uring_tests::wrapped::Wrapper;
 use uring_tests::{isolated, on_both_drivers, open_fds};
@@ -27,14 +27,15 @@ on_both_drivers! {
     fn srvc_02_one_socket_for_each_distinct_address(kind: DriverKind) {
         run_on(kind, |event_loop| async move {
             let accepted = Accepted::new();
-            let hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.1"];
+            let [one, other] = [own_addr(), own_addr()].map(|address| address.ip().to_string());
+            let hosts = [one.clone(), other.clone(), one.clone()];
             let options = ServerOptions::default().hosts(hosts).port(0);
             let server =
                 event_loop.create_server(accepted.factory(), options).await.expect("it binds");
             let addresses: Vec<_> =
                 server.local_addrs().iter().filter_map(|address| address.as_inet()).collect();
             let ips: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
-            assert_eq!(ips, ["127.0.0.1", "127.0.0.2"]);
+            assert_eq!(ips, [one, other]);
             for (index, address) in addresses.into_iter().enumerate() {
                 let _client = TcpStream::connect(address).expect("it listens");
                 let protocol = accepted.connected(index).await;
@@ -69,7 +70,7 @@ on_both_drivers! {
 
     fn srvc_05_ports_are_shared_when_asked_for(kind: DriverKind) {
         run_on(kind, |event_loop| async move {
-            let options = || ServerOptions::new("127.0.0.1", 0);
+            let options = || ServerOptions::from(own_addr());
             let serve = |options| event_loop.create_server(Recorder::new, options);
             let plain = serve(options()).await.expect("it binds");
             assert_eq!(option(&plain, libc::SOL_SOCKET, libc::SO_REUSEPORT), 0);
@@ -89,7 +90,7 @@ on_both_drivers! {
     fn srvc_06_a_socket_is_taken_over(kind: DriverKind) {
         run_on(kind, |event_loop| async move {
             for nonblocking in [false, true] {
-                let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+                let listener = TcpListener::bind(own_addr()).expect("loopback is there");
                 listener.set_nonblocking(nonblocking).expect("it is open");
                 let address = listener.local_addr().expect("it is bound");
                 let early = TcpStream::connect(address).expect("it listens");
@@ -111,7 +112,7 @@ on_both_drivers! {
 
     fn srvc_07_arguments_that_exclude_each_other(kind: DriverKind) {
         run_on(kind, |event_loop| async move {
-            let socket = || TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+            let socket = || TcpListener::bind(own_addr()).expect("loopback is there");
             let error = failure(&event_loop, ServerOptions::new("", 0).sock(socket())).await;
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert_eq!(
@@ -133,7 +134,7 @@ on_both_drivers! {
         run_on(kind, |event_loop| async move {
             let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux");
             let limit: u32 = limit.trim().parse().expect("a number");
-            let options = || ServerOptions::new("127.0.0.1", 0);
+            let options = || ServerOptions::from(own_addr());
             for (options, expected) in [
                 (options(), 100),
                 (options().backlog(7), 7),
@@ -174,10 +175,10 @@ on_both_drivers! {
     fn srvc_10_an_address_in_use(kind: DriverKind) {
         isolated(|| {
             run_on(kind, |event_loop| async move {
-                let taken = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+                let taken = TcpListener::bind(own_addr()).expect("loopback is there");
                 let address = taken.local_addr().expect("it is bound");
                 let before = open_fds();
-                let hosts = ["127.0.0.2", "127.0.0.1"];
+                let hosts = [own_addr(), address].map(|address| address.ip().to_string());
                 let both = ServerOptions::default().hosts(hosts).port(address.port());
                 let error = failure(&event_loop, both).await;
                 assert_eq!(error.kind(), ErrorKind::AddrInUse);

@@ -9,7 +9,9 @@ use ringloop::{
     AbstractEventLoop, BaseProtocol, EventLoopExt, Lease, Protocol, Server, ServerOptions,
     Transport, yield_now,
 };
-use uring_tests::net::{Accepted, Recorder, assert_cancelled, run_loop, run_on, settled_fds};
+use uring_tests::net::{
+    Accepted, Recorder, assert_cancelled, own_addr, run_loop, run_on, settled_fds,
+};
 use uring_tests::wrapped::Wrapper;
 use uring_tests::{isolated, on_both_drivers, open_fds};
 
@@ -75,7 +77,7 @@ on_both_drivers! {
                     closing.borrow().as_ref().expect("it serves").close();
                     Recorder::new()
                 };
-                let options = ServerOptions::new("127.0.0.1", 0);
+                let options = ServerOptions::from(own_addr());
                 let made = event_loop.create_server(factory, options).await.expect("it binds");
                 let address = address_of(&made);
                 *server.borrow_mut() = Some(made.clone());
@@ -93,7 +95,7 @@ on_both_drivers! {
     /// An adopted socket may be shared: it stays a listener for the others.
     fn srvc_11_an_adopted_socket_is_only_let_go(kind: DriverKind) {
         run_on(kind, |event_loop| async move {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+            let listener = TcpListener::bind(own_addr()).expect("loopback is there");
             let address = listener.local_addr().expect("it is bound");
             let ours = listener.try_clone().expect("a descriptor is free");
             let accepted = Accepted::new();
@@ -137,7 +139,7 @@ on_both_drivers! {
         isolated(|| {
             run_on(kind, |event_loop| async move {
                 let before = open_fds();
-                let options = ServerOptions::new("127.0.0.1", 0);
+                let options = ServerOptions::from(own_addr());
                 let serving = event_loop.create_server(Recorder::new, options);
                 let task = event_loop.create_task(serving).expect("the loop runs");
                 yield_now().await.expect("nobody cancels this");
@@ -167,7 +169,7 @@ on_both_drivers! {
                 let made = Rc::new(Cell::new(0));
                 let count = made.clone();
                 let factory = move || Rc::new(Counting(count.clone()));
-                let options = ServerOptions::new("127.0.0.1", 0);
+                let options = ServerOptions::from(own_addr());
                 let server = event_loop.create_server(factory, options).await.expect("it binds");
                 let address = address_of(&server);
                 drop(server);
@@ -183,7 +185,7 @@ on_both_drivers! {
     fn srv_01_serve_forever_ends_with_its_cancellation(kind: DriverKind) {
         run_on(kind, |event_loop| async move {
             let accepted = Accepted::new();
-            let options = ServerOptions::new("127.0.0.1", 0).start_serving(false);
+            let options = ServerOptions::from(own_addr()).start_serving(false);
             let serving = event_loop.create_server(accepted.factory(), options);
             let server = serving.await.expect("it binds");
             let address = address_of(&server);

@@ -15,12 +15,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 
 use ringloop::{AbstractEventLoop, EventLoopExt, Server, ServerOptions};
-use uring_tests::net::{Accepted, Recorder};
+use uring_tests::net::{Accepted, Recorder, own_addr};
 
 /// A server on a free port of the loopback interface, and what it accepts.
 async fn serve(event_loop: &Rc<dyn AbstractEventLoop>) -> (Server, SocketAddr, Rc<Accepted>) {
     let accepted = Accepted::new();
-    let options = ServerOptions::new("127.0.0.1", 0);
+    let options = ServerOptions::from(own_addr());
     let server = event_loop
         .create_server(accepted.factory(), options)
         .await
