@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Poll, Waker};
 
@@ -81,7 +81,8 @@ pub enum Seen {
 #[derive(Default)]
 pub struct Recorder {
     seen: RefCell<Vec<Seen>>,
-    transport: RefCell<Option<Rc<dyn Transport>>>,
+    /// The loop keeps it; kept here too, the two would keep each other.
+    transport: RefCell<Option<Weak<dyn Transport>>>,
     changes: Changes,
 }
 
@@ -109,12 +110,11 @@ impl Recorder {
     /// Its transport.
     ///
     /// # Panics
-    /// Before `connection_made`.
+    /// Before `connection_made` and after `connection_lost`.
     pub fn transport(&self) -> Rc<dyn Transport> {
-        self.transport
-            .borrow()
-            .clone()
-            .expect("the connection was made")
+        let transport = self.transport.borrow();
+        let transport = transport.as_ref().and_then(Weak::upgrade);
+        transport.expect("the connection stands")
     }
 
     /// Waits for this.
@@ -148,7 +148,7 @@ impl Recorder {
 
 impl BaseProtocol for Recorder {
     fn connection_made(&self, transport: Rc<dyn Transport>) {
-        *self.transport.borrow_mut() = Some(transport);
+        *self.transport.borrow_mut() = Some(Rc::downgrade(&transport));
         self.push(Seen::Made);
     }
 
