@@ -69,7 +69,7 @@ async fn answer_requests(
         } else {
             reader.fill_more().await?
         };
-        if input.len() == seen {
+        if input.len() == seen || writer.is_closing() {
             return Ok(());
         }
         client.set_busy(true);
