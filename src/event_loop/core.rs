@@ -48,6 +48,8 @@ pub struct Core {
     pub(super) debug: Cell<bool>,
     pub(super) iterations: Cell<u64>,
     pub(super) skipped_polls: Cell<u32>,
+    /// The driver was given something since the last poll.
+    pub(super) submitted: Cell<bool>,
     pub(super) slow_callback: Cell<u64>,
     /// The loop stops when no task is left.
     pub(super) stop_when_idle: Cell<bool>,
@@ -79,6 +81,7 @@ impl Core {
             debug: Cell::new(false),
             iterations: Cell::new(0),
             skipped_polls: Cell::new(0),
+            submitted: Cell::new(false),
             slow_callback: Cell::new(super::iteration::SLOW_CALLBACK),
             stop_when_idle: Cell::new(false),
             leaked: Cell::new(0),
@@ -172,6 +175,7 @@ impl Core {
             unreachable!("inserted above")
         };
         self.driver.borrow_mut().submit(key, op);
+        self.submitted.set(true);
         key
     }
 
@@ -180,6 +184,7 @@ impl Core {
         let in_flight = self.table.borrow_mut().is_in_flight(key);
         if in_flight && !self.closed.get() {
             self.driver.borrow_mut().cancel(key);
+            self.submitted.set(true);
         }
     }
 
@@ -189,6 +194,7 @@ impl Core {
         let orphaned = self.table.borrow_mut().orphan(key);
         if orphaned.adopt() && !self.closed.get() {
             self.driver.borrow_mut().cancel(key);
+            self.submitted.set(true);
         }
     }
 

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The order within an iteration is therefore: carried-over entries, I/O, due timers (contract
-//! §2.4). With ready work the loop does not sleep; it asks the driver whether polling could bring
-//! anything and otherwise polls every 16th such iteration.
+//! §2.4). With ready work the loop does not sleep; it lets what the last poll woke run first, then
+//! asks the driver whether polling could bring anything, and polls every 16th such iteration anyway.
 
 use super::core::Core;
 use super::exception::ExceptionContext;
@@ -79,7 +79,11 @@ impl Core {
         let mut until = Park::Poll;
         if busy {
             let skipped = self.skipped_polls.get() + 1;
-            if skipped < POLL_EVERY && !self.stopping.get() && !driver.wants_poll() {
+            // What the last poll woke runs before the kernel is asked again: it mostly submits
+            // something, and one call then does both.
+            let just_polled = skipped == 1 && !self.submitted.get();
+            let skip = just_polled || (skipped < POLL_EVERY && !driver.wants_poll());
+            if skip && !self.stopping.get() {
                 self.skipped_polls.set(skipped);
                 return Ok(());
             }
@@ -90,6 +94,7 @@ impl Core {
             };
         }
         self.skipped_polls.set(0);
+        self.submitted.set(false);
         // What another thread queued before this returns false is seen below; what it queues later
         // ends the park.
         let sleeps = until != Park::Poll;
