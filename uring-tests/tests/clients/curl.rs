@@ -11,14 +11,19 @@ use super::{on_both_apis, tools};
 fn curl(server: &Server, arguments: &[&str], transfers: usize) -> (String, String) {
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--include", "--max-time", "30"]);
-    command.args(["--write-out", "%{stderr}%{num_connects}"]).args(arguments);
+    command
+        .args(["--write-out", "%{stderr}%{num_connects}"])
+        .args(arguments);
     for n in 0..transfers {
         command.arg(format!("http://{}/{n}", server.address()));
     }
     let output = command.output().expect("curl starts");
     let connects = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{command:?}: {connects}");
-    (String::from_utf8_lossy(&output.stdout).into_owned(), connects)
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        connects,
+    )
 }
 
 const HELLO: &str = "\r\n\r\nHello, world!\n";

@@ -18,9 +18,15 @@ const OTHER: u64 = 100;
 /// starts: how many idle connections fit.
 fn raise_limit() -> usize {
     let needed = (IDLE + BUSY) as u64 + OTHER;
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is valid for writing.
-    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }, 0);
+    assert_eq!(
+        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) },
+        0
+    );
     limit.rlim_max = limit.rlim_max.max(needed);
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: `limit` is valid for reading.
@@ -29,10 +35,18 @@ fn raise_limit() -> usize {
     }
     // Only the privileged may raise the hard limit.
     // SAFETY: `limit` is valid for writing.
-    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }, 0);
+    assert_eq!(
+        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) },
+        0
+    );
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: `limit` is valid for reading.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0, "{}", io::Error::last_os_error());
+    assert_eq!(
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) },
+        0,
+        "{}",
+        io::Error::last_os_error()
+    );
     let fitting = (limit.rlim_max.min(needed) - BUSY as u64 - OTHER) as usize;
     if fitting < IDLE {
         println!(
@@ -53,7 +67,10 @@ fn echo(stream: &mut TcpStream, message: &[u8]) {
 
 /// Closed with a reset, a connection leaves no port behind that is in use for a minute.
 fn leave_no_port(stream: &TcpStream) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
     // SAFETY: the option's value is a `linger`, and its size is given.
     let answer = unsafe {
         libc::setsockopt(

@@ -14,7 +14,10 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n";
 
 /// Makes the close of the socket a reset.
 fn reset_on_close(stream: &TcpStream) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
     // SAFETY: the option's value is a `linger`, and its size is given.
     let answer = unsafe {
         libc::setsockopt(

@@ -21,7 +21,14 @@ impl Server {
     pub fn start(name: &str, kind: DriverKind, api: &str, host: &str) -> Self {
         let listen = format!("{host}:0");
         let mut child = Command::new(example(name))
-            .args(["--listen", &listen, "--driver", &kind.to_string(), "--api", api])
+            .args([
+                "--listen",
+                &listen,
+                "--driver",
+                &kind.to_string(),
+                "--api",
+                api,
+            ])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the example starts");
@@ -33,7 +40,11 @@ impl Server {
             .and_then(|rest| rest.strip_suffix(&format!(" (driver: {kind})\n")))
             .and_then(|address| address.parse().ok())
             .unwrap_or_else(|| panic!("{line:?}"));
-        Self { child, stdout, address }
+        Self {
+            child,
+            stdout,
+            address,
+        }
     }
 
     /// Where it listens.
@@ -87,8 +98,13 @@ impl Server {
         self.stdout.read_to_string(&mut rest).expect("text");
         let status = self.child.wait().expect("a child");
         assert!(status.success(), "{status}: {rest}");
-        let totals = rest.strip_suffix('\n').unwrap_or_else(|| panic!("no totals: {rest:?}"));
-        let words: Vec<&str> = totals.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+        let totals = rest
+            .strip_suffix('\n')
+            .unwrap_or_else(|| panic!("no totals: {rest:?}"));
+        let words: Vec<&str> = totals
+            .split([' ', ','])
+            .filter(|word| !word.is_empty())
+            .collect();
         let [_, "connections", _, "answers", _, "failures"] = words[..] else {
             panic!("not one line of totals: {rest:?}");
         };

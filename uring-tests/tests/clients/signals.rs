@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 
 use uring_tests::on_both_drivers;
 
-use super::server::{Server, read_answer};
 use super::APIS;
+use super::server::{Server, read_answer};
 
 on_both_drivers! {
     fn sigterm_and_sigint_end_an_idle_server(kind: DriverKind) {

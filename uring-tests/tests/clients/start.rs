@@ -10,21 +10,47 @@ use super::APIS;
 
 /// Has `io_uring_setup` answer this errno from now on, in this process and all it starts.
 fn block_io_uring(errno: i32) -> io::Result<()> {
-    let statement = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
+    let statement = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
     // The number of the system call stands first in what the filter sees.
     let mut filter = [
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::SYS_io_uring_setup as u32, 0, 1),
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0),
+        statement(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            libc::SYS_io_uring_setup as u32,
+            0,
+            1,
+        ),
+        statement(
+            libc::BPF_RET | libc::BPF_K,
+            libc::SECCOMP_RET_ERRNO | errno as u32,
+            0,
+            0,
+        ),
         statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
     ];
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
     // SAFETY: both calls take plain numbers, the second also a program that lives during the call.
     let refused = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
-            || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) != 0
+            || libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program,
+            ) != 0
     };
-    if refused { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if refused {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 fn blocked(name: &str, driver: &str, api: &str, errno: i32) -> Command {
@@ -36,23 +62,34 @@ fn blocked(name: &str, driver: &str, api: &str, errno: i32) -> Command {
     command
 }
 
-// Not driver-bound: io_uring is blocked here, and epoll not asked for.
+// Not on both drivers: io_uring is blocked here, and epoll not asked for.
 #[test]
 fn demanding_blocked_io_uring_fails_with_cause_and_remedy() {
     for errno in [libc::EPERM, libc::ENOSYS] {
         for name in ["echo", "http"] {
-            let output = blocked(name, "uring", "stream", errno).output().expect("it starts");
+            let output = blocked(name, "uring", "stream", errno)
+                .output()
+                .expect("it starts");
             assert!(!output.status.success());
-            assert_eq!(String::from_utf8_lossy(&output.stdout), "", "it does not listen");
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout),
+                "",
+                "it does not listen"
+            );
             let said = String::from_utf8_lossy(&output.stderr);
-            assert!(said.contains("io_uring") && said.contains("seccomp"), "{said}");
-            let remedy = ["epoll", "profile", "allow"].iter().any(|word| said.contains(word));
+            assert!(
+                said.contains("io_uring") && said.contains("seccomp"),
+                "{said}"
+            );
+            let remedy = ["epoll", "profile", "allow"]
+                .iter()
+                .any(|word| said.contains(word));
             assert!(remedy, "no remedy: {said}");
         }
     }
 }
 
-// Not driver-bound: the program chooses the driver.
+// Not on both drivers: the program chooses the driver.
 #[test]
 fn where_io_uring_is_blocked_epoll_serves_and_one_line_says_why() {
     for (api, errno) in APIS.into_iter().zip([libc::EPERM, libc::ENOSYS]) {
@@ -63,7 +100,9 @@ fn where_io_uring_is_blocked_epoll_serves_and_one_line_says_why() {
             .expect("it starts");
         let mut first = String::new();
         let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut first).expect("a first line");
+        BufReader::new(stdout)
+            .read_line(&mut first)
+            .expect("a first line");
         assert!(first.ends_with(" (driver: epoll)\n"), "{first}");
         child.kill().expect("it runs");
         let said = child.wait_with_output().expect("it was killed").stderr;
@@ -73,7 +112,7 @@ fn where_io_uring_is_blocked_epoll_serves_and_one_line_says_why() {
     }
 }
 
-// Not driver-bound: no loop is made.
+// Not on both drivers: no loop is made.
 #[test]
 fn wrong_options_are_explained() {
     for (arguments, complaint) in [
@@ -83,7 +122,10 @@ fn wrong_options_are_explained() {
         (vec!["--api", "rest"], "--api rest means nothing"),
         (vec!["--listen", "192.0.2.1:1"], "192.0.2.1"),
     ] {
-        let output = Command::new(example("echo")).args(&arguments).output().expect("it starts");
+        let output = Command::new(example("echo"))
+            .args(&arguments)
+            .output()
+            .expect("it starts");
         assert!(!output.status.success(), "{arguments:?}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains(complaint), "{arguments:?}: {said}");

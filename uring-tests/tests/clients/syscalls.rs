@@ -37,7 +37,11 @@ impl Trace {
             println!("strace: {line}; not run in this container");
             return None;
         }
-        Some(Self { strace, file, _directory: directory })
+        Some(Self {
+            strace,
+            file,
+            _directory: directory,
+        })
     }
 
     /// The lines so far.
@@ -49,7 +53,10 @@ impl Trace {
     /// Detaches; all lines.
     fn finish(mut self) -> Vec<String> {
         // SAFETY: no memory is involved; the child was not waited for, so the number is its own.
-        assert_eq!(unsafe { libc::kill(self.strace.id() as i32, libc::SIGINT) }, 0);
+        assert_eq!(
+            unsafe { libc::kill(self.strace.id() as i32, libc::SIGINT) },
+            0
+        );
         let _ = self.strace.wait().expect("a child");
         self.lines()
     }

@@ -20,7 +20,15 @@ request = function() return pipeline end
 /// One second of load.
 fn load(server: &Server, connections: u32, script: Option<&std::path::Path>) {
     let mut wrk = Command::new("wrk");
-    wrk.args(["--threads", "1", "--duration", "1s", "--timeout", "20s", "--connections"]);
+    wrk.args([
+        "--threads",
+        "1",
+        "--duration",
+        "1s",
+        "--timeout",
+        "20s",
+        "--connections",
+    ]);
     wrk.arg(connections.to_string());
     if let Some(script) = script {
         wrk.arg("--script").arg(script);
@@ -29,8 +37,12 @@ fn load(server: &Server, connections: u32, script: Option<&std::path::Path>) {
     for complaint in ["Socket errors", "Non-2xx"] {
         assert!(!said.contains(complaint), "{said}");
     }
-    let requests = said.lines().find_map(|line| line.trim().split_once(" requests in "));
-    let requests: u64 = requests.and_then(|(n, _)| n.parse().ok()).unwrap_or_else(|| panic!("{said}"));
+    let requests = said
+        .lines()
+        .find_map(|line| line.trim().split_once(" requests in "));
+    let requests: u64 = requests
+        .and_then(|(n, _)| n.parse().ok())
+        .unwrap_or_else(|| panic!("{said}"));
     assert!(requests >= u64::from(connections), "{said}");
 }
 

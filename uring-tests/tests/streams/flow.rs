@@ -181,7 +181,7 @@ on_both_drivers! {
                 }
             }
             assert_eq!(count, TOTAL);
-            drop(sending.await.unwrap());
+            sending.await.unwrap().close();
         });
     }
 
@@ -202,8 +202,9 @@ on_both_drivers! {
                 }
             }
             assert_eq!(pool().lent(), 0);
-            for (_, (unread, _)) in &mut pairs {
+            for ((_, writer), (unread, _)) in &mut pairs {
                 assert_eq!(unread.read(100).await.unwrap(), b"a small message that nobody reads");
+                writer.close();
             }
         });
     }

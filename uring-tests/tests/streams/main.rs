@@ -15,9 +15,12 @@ use ringloop::driver::DriverKind;
 use ringloop::stream::{StreamReader, StreamReaderProtocol};
 use ringloop::{AbstractEventLoop, Builder, EventLoopExt, Task, block_on, get_running_loop};
 
-/// Runs `main` on a loop on that driver, and closes the loop.
+/// Runs `main` on a loop on that driver, and closes the loop. Nothing may be reported.
 fn run<F: Future + 'static>(kind: DriverKind, main: F) -> F::Output {
-    run_reporting(kind, main, |message| panic!("reported: {message}"))
+    let reports = Reports::default();
+    let output = run_reporting(kind, main, reports.collect());
+    assert_eq!(reports.all(), [] as [String; 0]);
+    output
 }
 
 /// The same; what is reported to the exception handler is given to `reported`.

@@ -1,0 +1,222 @@
+//! No heap allocation for an echoed message, through either interface.
+//!
+//! The allocator of this program counts what the thread that runs the loop takes; the client is
+//! another thread.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::mpsc::channel;
+
+use ringloop::protocol::{BaseProtocol, Protocol};
+use ringloop::stream::{StreamReader, StreamWriter, start_server};
+use ringloop::{
+    Builder, EventLoopExt, Lease, LoopHandle, Server, ServerOptions, Transport, block_on,
+    get_running_loop,
+};
+use uring_tests::{DriverKind, on_both_drivers};
+
+struct Counting;
+
+thread_local! {
+    static TAKEN: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // While a thread ends there is nothing to count with.
+    let _ = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
+}
+
+// SAFETY: everything is done by the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as promised by our caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as promised by our caller.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as promised by our caller.
+        unsafe { System.realloc(place, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: as promised by our caller.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Echoes by callbacks.
+#[derive(Default)]
+struct Echo(RefCell<Option<Rc<dyn Transport>>>);
+
+impl BaseProtocol for Echo {
+    fn connection_made(&self, transport: Rc<dyn Transport>) {
+        self.0.replace(Some(transport));
+    }
+
+    fn connection_lost(&self, _error: Option<io::Error>) {
+        self.0.take();
+    }
+}
+
+impl Protocol for Echo {
+    fn data_received(&self, data: Lease) {
+        let transport = self.0.borrow().clone().expect("connected");
+        transport.write_chunk(data.into()).expect("open");
+    }
+}
+
+/// Echoes with `await`.
+async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    while let Some(data) = reader.read_lease().await? {
+        writer.write_lease(data)?;
+        writer.drain().await?;
+    }
+    Ok(())
+}
+
+/// Echoes what is copied out of the reader into a buffer of the task's own, and back.
+async fn copying_echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let n = reader.read_into(&mut buffer).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        writer.write(&buffer[..n])?;
+        writer.drain().await?;
+    }
+}
+
+/// Echoes what it looks at in the reader's own buffer.
+async fn looking_echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    loop {
+        let there = reader.fill_buf().await?;
+        let n = there.len();
+        if n == 0 {
+            return Ok(());
+        }
+        writer.write(there)?;
+        reader.consume(n);
+        writer.drain().await?;
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Protocol,
+    Stream,
+    CopyingStream,
+    LookingStream,
+}
+
+async fn serve(way: Way) -> io::Result<Server> {
+    let options = ServerOptions::new("127.0.0.1", 0);
+    match way {
+        Way::Protocol => {
+            let factory = || Rc::new(Echo::default());
+            get_running_loop().create_server(factory, options).await
+        }
+        Way::Stream => start_server(echo, options).await,
+        Way::CopyingStream => start_server(copying_echo, options).await,
+        Way::LookingStream => start_server(looking_echo, options).await,
+    }
+}
+
+const WARM_UP: usize = 200;
+const MESSAGES: usize = 1000;
+const CONNECTIONS: usize = 10;
+
+/// One round: a message on every connection, then all echoes.
+fn rounds(streams: &mut [TcpStream], size: usize, count: usize) {
+    let message = vec![7; size];
+    let mut echoed = vec![0; size];
+    for _ in 0..count {
+        for stream in &mut *streams {
+            stream.write_all(&message).expect("it reads");
+        }
+        for stream in &mut *streams {
+            stream.read_exact(&mut echoed).expect("it answers");
+        }
+    }
+}
+
+/// How often the thread of the loop has taken memory, as that thread says.
+fn taken_so_far(event_loop: &LoopHandle) -> u64 {
+    let (tell, told) = channel();
+    let callback = move || tell.send(TAKEN.get()).expect("somebody listens");
+    event_loop
+        .call_soon_threadsafe(callback)
+        .expect("the loop runs");
+    told.recv().expect("the callback runs")
+}
+
+/// The client: how often memory was taken for `MESSAGES * CONNECTIONS` echoes, after a warm-up.
+fn client(to: SocketAddr, size: usize, event_loop: &LoopHandle) -> u64 {
+    let connect = |_| TcpStream::connect(to).expect("it listens");
+    let mut streams: Vec<TcpStream> = (0..CONNECTIONS).map(connect).collect();
+    rounds(&mut streams, size, WARM_UP);
+    // Telling takes memory itself.
+    taken_so_far(event_loop);
+    let telling = taken_so_far(event_loop);
+    let before = taken_so_far(event_loop);
+    rounds(&mut streams, size, MESSAGES);
+    taken_so_far(event_loop) - before - (before - telling)
+}
+
+/// How often the thread of the loop took memory.
+fn taken(kind: DriverKind, way: Way, size: usize) -> u64 {
+    let event_loop = Builder::new()
+        .driver(kind)
+        .build()
+        .expect("the driver is to be had");
+    let main = async move {
+        let server = serve(way).await.expect("a free port");
+        let to = server.local_addrs()[0].as_inet().expect("a TCP server");
+        let event_loop = get_running_loop();
+        let handle = event_loop.handle().expect("a base loop");
+        let count = event_loop
+            .run_in_executor(move || client(to, size, &handle))
+            .await;
+        server.close();
+        server.wait_closed().await.expect("not cancelled");
+        count.expect("the client ends")
+    };
+    block_on(&event_loop, main).expect("it runs to its end")
+}
+
+on_both_drivers! {
+    fn an_echoed_message_takes_no_memory_through_a_protocol(kind: DriverKind) {
+        for size in [64, 4096, 60_000] {
+            assert_eq!(taken(kind, Way::Protocol, size), 0, "{size} bytes");
+        }
+    }
+
+    fn an_echoed_message_takes_no_memory_through_streams(kind: DriverKind) {
+        for way in [Way::Stream, Way::CopyingStream, Way::LookingStream] {
+            for size in [64, 4096, 60_000] {
+                assert_eq!(taken(kind, way, size), 0, "{way:?}, {size} bytes");
+            }
+        }
+    }
+
+    /// The count counts.
+    fn what_takes_memory_is_counted(_kind: DriverKind) {
+        let before = TAKEN.get();
+        drop(std::hint::black_box(Box::new(1)));
+        assert_eq!(TAKEN.get(), before + 1);
+    }
+}
