@@ -178,10 +178,14 @@ impl Adopted {
     }
 }
 
-/// What [`OpTable::orphan`] found.
+/// What [`OpTable::orphan`] found. The target that was taken away comes along, to be dropped
+/// outside any borrow.
+#[must_use = "call adopt()"]
 pub enum Orphaned {
     /// The operation goes on without its target: ask the driver to cancel it.
-    InFlight,
+    InFlight(Target),
+    /// Its final completion waits in the ready queue and will be adopted from there.
+    Queued(Target),
     /// It had completed already; its result needs adoption.
     Done(Adopted),
     /// The key was stale.
@@ -189,15 +193,19 @@ pub enum Orphaned {
 }
 
 impl Orphaned {
-    /// Adopts the result if there is one; whether the operation is still in flight.
+    /// Drops the target and adopts the result, if there is one; whether the operation is still in
+    /// flight.
     pub fn adopt(self) -> bool {
         match self {
-            Self::InFlight => true,
+            Self::InFlight(target) => {
+                drop(target);
+                true
+            }
             Self::Done(adopted) => {
                 adopted.adopt();
                 false
             }
-            Self::Stale => false,
+            Self::Queued(_) | Self::Stale => false,
         }
     }
 }
@@ -527,13 +535,11 @@ impl OpTable {
         };
         match (entry.phase, &entry.target) {
             (Phase::InFlight, _) => {
-                entry.target = Target::Orphan;
-                Orphaned::InFlight
+                Orphaned::InFlight(std::mem::replace(&mut entry.target, Target::Orphan))
             }
-            // The final completion waits in the ready queue; `deliver` will adopt it.
+            // `deliver` will adopt it.
             (Phase::Done, Target::Callback(_)) => {
-                entry.target = Target::Orphan;
-                Orphaned::Stale
+                Orphaned::Queued(std::mem::replace(&mut entry.target, Target::Orphan))
             }
             (Phase::Done, Target::Waiter(_)) => {
                 let result = entry.result;

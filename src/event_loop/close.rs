@@ -44,11 +44,17 @@ impl Core {
         self.gathers.borrow_mut().clear();
     }
 
-    /// The list of those with something to send, and the targets of completions, are two places
-    /// where the loop holds transports; the third is the op table.
+    /// Transports are told, because they and their protocols hold each other. The list of those with
+    /// something to send, and the targets of completions, are two places where the loop holds
+    /// them; the third is the op table.
     fn drop_transports(&self) {
         let ended = self.ended.take();
         self.guard_drop(|| drop(ended));
+        for (_, open) in self.open.take() {
+            if let Some(open) = open.upgrade() {
+                self.guard_drop(|| open.loop_closed());
+            }
+        }
         while let Some(entry) = self.ready.pop() {
             if entry.kind == Kind::Completion {
                 let delivery = self.table.borrow_mut().deliver(entry, &self.pool);

@@ -14,12 +14,20 @@ use super::exception::{Exception, ExceptionContext, Reporter};
 use super::handle::HandleOwner;
 use super::timers::{TimerId, Timers};
 use crate::driver::{
-    Completions, Counters, Driver, DriverKind, Gather, Key, Op, OpTable, Pool, Target,
+    Completion, Completions, Counters, Driver, DriverKind, Gather, Key, Op, OpTable, Pool, Target,
 };
 use crate::ready::{ReadyEntry, ReadyQueue};
 use crate::task::{CallBody, CallKey, CallOnce, Callbacks, LocalTask, Report, Tasks, all_tasks};
+use slab::Slab;
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+
+/// What must end with the loop: transports. They and their protocols usually hold each other, so
+/// dropping the loop's own references would not be enough.
+pub trait LoopClosed {
+    /// The loop is closed. Lets go of everything, without callbacks.
+    fn loop_closed(&self);
+}
 
 /// Something to be done at the end of the iteration, just before the loop parks: transports send
 /// what was written to them.
@@ -57,6 +65,8 @@ pub struct Core {
     // Boxed, because an operation holds the box: the kernel points into it.
     #[expect(clippy::vec_box)]
     pub(super) gathers: RefCell<Vec<Box<Gather>>>,
+    /// Who is told of the close.
+    pub(super) open: RefCell<Slab<Weak<dyn LoopClosed>>>,
     kind: DriverKind,
 }
 
@@ -86,6 +96,7 @@ impl Core {
             stop_when_idle: Cell::new(false),
             leaked: Cell::new(0),
             gathers: RefCell::default(),
+            open: RefCell::default(),
         })
     }
 
@@ -164,18 +175,28 @@ impl Core {
     /// with `-ECANCELED`.
     #[inline]
     pub fn submit(&self, op: Op, target: Target) -> Key {
+        if self.closed.get() {
+            return self.refuse(op, target);
+        }
         let mut table = self.table.borrow_mut();
         let key = table.insert(op, target);
-        if self.closed.get() {
-            drop(table);
-            self.dispatch(crate::driver::Completion::last(key, -libc::ECANCELED));
-            return key;
-        }
         let Some(op) = table.op_mut(key) else {
             unreachable!("inserted above")
         };
         self.driver.borrow_mut().submit(key, op);
         self.submitted.set(true);
+        key
+    }
+
+    /// The loop is closed: a future gets its `-ECANCELED`, a callback hears nothing any more.
+    #[cold]
+    fn refuse(&self, op: Op, target: Target) -> Key {
+        let target = match target {
+            Target::Waiter(waker) => Target::Waiter(waker),
+            Target::Callback(_) | Target::Orphan => Target::Orphan,
+        };
+        let key = self.table.borrow_mut().insert(op, target);
+        self.dispatch(Completion::last(key, -libc::ECANCELED));
         key
     }
 
@@ -200,7 +221,7 @@ impl Core {
 
     /// Takes one completion in.
     #[inline]
-    pub(super) fn dispatch(&self, completion: crate::driver::Completion) {
+    pub(super) fn dispatch(&self, completion: Completion) {
         use crate::driver::Dispatch;
         let dispatch = self.table.borrow_mut().dispatch(completion, &self.pool);
         match dispatch {
@@ -216,6 +237,17 @@ impl Core {
     pub(super) fn complete(&self, entry: ReadyEntry) {
         let delivery = self.table.borrow_mut().deliver(entry, &self.pool);
         delivery.call();
+    }
+
+    /// Has `open` told when the loop is closed; the number is for [`forget`](Self::forget).
+    pub fn remember(&self, open: Weak<dyn LoopClosed>) -> usize {
+        self.open.borrow_mut().insert(open)
+    }
+
+    /// Undoes [`remember`](Self::remember).
+    pub fn forget(&self, id: usize) {
+        let forgotten = self.open.borrow_mut().try_remove(id);
+        drop(forgotten);
     }
 
     /// Has `end` called at the end of this iteration, before the loop parks.

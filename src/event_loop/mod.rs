@@ -43,7 +43,7 @@ mod thread_safe_handle;
 mod time;
 mod timers;
 
-pub use self::core::{AtIterationEnd, Core, Stats};
+pub use self::core::{AtIterationEnd, Core, LoopClosed, Stats};
 pub use abstract_event_loop::{AbstractEventLoop, Connection, LocalBoxFuture, ProtocolFactory};
 pub use base::BaseEventLoop;
 pub use connect::ConnectErrors;

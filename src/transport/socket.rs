@@ -19,7 +19,7 @@ use super::flags::{Flag, Flags};
 use super::receive::Held;
 use crate::driver::{Chunk, Complete, Event, Fd, Gather, Key, Lease, Op};
 use crate::event_loop::{
-    AtIterationEnd, Attachment, Core, ExceptionContext, SocketParts, panic_text,
+    AtIterationEnd, Attachment, Core, ExceptionContext, LoopClosed, SocketParts, panic_text,
 };
 use crate::protocol::{Address, ExtraInfo, InvalidLimits, ProtocolKind, Transport, WriteLimits};
 use crate::sys::names;
@@ -49,6 +49,8 @@ pub(super) struct SocketTransport {
     dropped_writes: Cell<u32>,
     addresses: RefCell<Addresses>,
     server: RefCell<Option<(Rc<dyn Attachment>, usize)>>,
+    /// Where the loop remembers it.
+    open: Cell<Option<u32>>,
     me: Weak<Self>,
 }
 
@@ -92,8 +94,11 @@ impl SocketTransport {
             dropped_writes: Cell::new(0),
             addresses: RefCell::new(Addresses { peer, own: None }),
             server: RefCell::default(),
+            open: Cell::new(None),
             me: me.clone(),
         });
+        let open = this.core.remember(this.me.clone());
+        this.open.set(u32::try_from(open).ok());
         if let Some(server) = server {
             let id = server.attach(this.me.clone());
             *this.server.borrow_mut() = Some((server, id));
@@ -221,6 +226,9 @@ impl SocketTransport {
     }
 
     fn dispose(&self) {
+        if let Some(open) = self.open.take() {
+            self.core.forget(open as usize);
+        }
         drop(self.protocol.take());
         drop(self.held.take());
         if let Some(key) = self.receive.take() {
@@ -262,6 +270,14 @@ impl Complete for SocketTransport {
         if let Op::Send { data, .. } = send {
             self.send_settled(data, result);
         }
+    }
+}
+
+impl LoopClosed for SocketTransport {
+    fn loop_closed(&self) {
+        self.flags.set(Flag::Lost);
+        drop(self.pending.take());
+        self.dispose();
     }
 }
 

@@ -18,35 +18,16 @@ const OTHER: u64 = 100;
 /// starts: how many idle connections fit.
 fn raise_limit() -> usize {
     let needed = (IDLE + BUSY) as u64 + OTHER;
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is valid for writing.
-    assert_eq!(
-        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) },
-        0
-    );
+    let mut limit = get_limit();
     limit.rlim_max = limit.rlim_max.max(needed);
     limit.rlim_cur = limit.rlim_max;
-    // SAFETY: `limit` is valid for reading.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } == 0 {
+    if set_limit(&limit).is_ok() {
         return IDLE;
     }
     // Only the privileged may raise the hard limit.
-    // SAFETY: `limit` is valid for writing.
-    assert_eq!(
-        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) },
-        0
-    );
+    limit = get_limit();
     limit.rlim_cur = limit.rlim_max;
-    // SAFETY: `limit` is valid for reading.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) },
-        0,
-        "{}",
-        io::Error::last_os_error()
-    );
+    set_limit(&limit).unwrap();
     let fitting = (limit.rlim_max.min(needed) - BUSY as u64 - OTHER) as usize;
     if fitting < IDLE {
         println!(
@@ -55,6 +36,25 @@ fn raise_limit() -> usize {
         );
     }
     fitting
+}
+
+fn get_limit() -> libc::rlimit {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is valid for writing.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    limit
+}
+
+fn set_limit(limit: &libc::rlimit) -> io::Result<()> {
+    // SAFETY: `limit` is valid for reading.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// One message there and back.

@@ -53,10 +53,8 @@ impl Trace {
     /// Detaches; all lines.
     fn finish(mut self) -> Vec<String> {
         // SAFETY: no memory is involved; the child was not waited for, so the number is its own.
-        assert_eq!(
-            unsafe { libc::kill(self.strace.id() as i32, libc::SIGINT) },
-            0
-        );
+        let result = unsafe { libc::kill(self.strace.id() as i32, libc::SIGINT) };
+        assert_eq!(result, 0);
         let _ = self.strace.wait().expect("a child");
         self.lines()
     }
