@@ -334,8 +334,6 @@ impl Tasks {
                 self.destroy(slot);
             }
         }
-        // The bodies knew themselves as current tasks until here.
-        table::disown(self.id);
     }
 
     /// Runs the drop of something of others; its panic is reported.

@@ -37,7 +37,7 @@ on_both_drivers! {
             let core = event_loop.core().unwrap();
             assert!(event_loop.time() > 0);
             assert_eq!(core.driver_kind(), kind);
-            assert!(core.stats().driver.enters > 0);
+            assert!(core.stats().iterations > 0);
             assert!(!core.driver_report().is_empty());
         });
     }
