@@ -137,7 +137,8 @@ async fn serve(way: Way) -> io::Result<Server> {
 }
 
 const WARM_UP: usize = 200;
-const MESSAGES: usize = 1000;
+const MESSAGES: usize = 500;
+const MEASUREMENTS: usize = 8;
 const CONNECTIONS: usize = 10;
 
 /// One round: a message on every connection, then all echoes.
@@ -164,7 +165,9 @@ fn taken_so_far(event_loop: &LoopHandle) -> u64 {
     told.recv().expect("the callback runs")
 }
 
-/// The client: how often memory was taken for `MESSAGES * CONNECTIONS` echoes, after a warm-up.
+/// The client: how often memory was taken for `MESSAGES * CONNECTIONS` echoes, in the best of some
+/// measurements after a warm-up. (What grows with the most messages that ever arrived at once may
+/// still grow in one of them; what is taken for each message, or now and then, shows in all.)
 fn client(to: SocketAddr, size: usize, event_loop: &LoopHandle) -> u64 {
     let connect = |_| TcpStream::connect(to).expect("it listens");
     let mut streams: Vec<TcpStream> = (0..CONNECTIONS).map(connect).collect();
@@ -172,9 +175,22 @@ fn client(to: SocketAddr, size: usize, event_loop: &LoopHandle) -> u64 {
     // Telling takes memory itself.
     taken_so_far(event_loop);
     let telling = taken_so_far(event_loop);
-    let before = taken_so_far(event_loop);
-    rounds(&mut streams, size, MESSAGES);
-    taken_so_far(event_loop) - before - (before - telling)
+    let mut before = taken_so_far(event_loop);
+    let for_telling = before - telling;
+    let measured = (0..MEASUREMENTS).map(|_| {
+        rounds(&mut streams, size, MESSAGES);
+        let after = taken_so_far(event_loop);
+        after - std::mem::replace(&mut before, after) - for_telling
+    });
+    // Stops at the first 0.
+    let mut least = u64::MAX;
+    for taken in measured {
+        least = least.min(taken);
+        if least == 0 {
+            break;
+        }
+    }
+    least
 }
 
 /// How often the thread of the loop took memory.
