@@ -118,6 +118,20 @@ pub enum Step {
 }
 
 impl Step {
+    /// The step that ends what this one starts.
+    fn cancel(self, drop_it: bool) -> Option<Self> {
+        Some(match self {
+            Self::Recv { on, .. } | Self::RecvMulti { on } if drop_it => Self::DropRead { on },
+            Self::Recv { on, .. } | Self::RecvMulti { on } => Self::CancelRead { on },
+            Self::Send { on, .. } => Self::CancelSend { on },
+            Self::Poll { on, .. } => Self::CancelPoll { on },
+            Self::Accept { on, .. } if drop_it => Self::DropAccept { on },
+            Self::Accept { on, .. } => Self::CancelAccept { on },
+            Self::Read { on, .. } | Self::Sync { on, .. } => Self::CancelFile { on },
+            _ => return None,
+        })
+    }
+
     /// Whether everything must be at rest before: files finish when their thread does, packets
     /// arrive when the network has time, and a poll sees what a receive before it left.
     pub fn needs_rest(self) -> bool {
@@ -158,9 +172,17 @@ fn events(rng: &mut Rng) -> u32 {
     (events[rng.below(events.len())] | libc::POLLRDHUP) as u32
 }
 
-/// Draws a script.
+/// Draws a script. Often an operation is cancelled before it is flushed.
 pub fn script(rng: &mut Rng, len: usize) -> Vec<Step> {
-    (0..len).map(|_| step(rng)).collect()
+    let mut steps = Vec::with_capacity(len + 1);
+    while steps.len() < len {
+        let step = step(rng);
+        steps.push(step);
+        if rng.chance(1, 6) {
+            steps.extend(step.cancel(rng.chance(1, 4)));
+        }
+    }
+    steps
 }
 
 fn step(rng: &mut Rng) -> Step {
