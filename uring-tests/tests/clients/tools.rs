@@ -8,7 +8,7 @@ use uring_tests::Leg;
 /// needs a missing one says so and returns.
 ///
 /// # Panics
-/// On the host, with what to install.
+/// With what to install, where everything must run: with `CI` set, outside containers.
 pub fn has(program: &str) -> bool {
     let found = Command::new(program)
         .arg("--version")
@@ -19,8 +19,9 @@ pub fn has(program: &str) -> bool {
         return true;
     }
     let missing = format!("this test needs {program}: apt-get install {program}");
-    assert_ne!(Leg::current(), Leg::Host, "{missing}");
-    println!("{missing}; not run in this container");
+    let required = std::env::var_os("CI").is_some() && Leg::current() == Leg::Host;
+    assert!(!required, "{missing}");
+    println!("{missing}; not run");
     false
 }
 
