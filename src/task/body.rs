@@ -14,6 +14,7 @@
 use std::alloc::Layout;
 use std::any::TypeId;
 use std::future::Future;
+use std::mem::needs_drop;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -27,6 +28,8 @@ pub struct TaskVTable {
     pub(super) clear: unsafe fn(*mut u8),
     /// Moves the output to the `Option<T>` at the second place; T is the type `output` names.
     pub(super) take: unsafe fn(*mut u8, *mut u8),
+    /// Whether dropping the output does anything.
+    pub(super) output_needs_drop: bool,
     pub(super) output: fn() -> TypeId,
     pub(super) name: fn() -> &'static str,
 }
@@ -69,6 +72,7 @@ impl<F: Future + 'static> FutureBody<F> {
         poll: poll::<F>,
         clear: clear::<F>,
         take: take::<F>,
+        output_needs_drop: needs_drop::<F::Output>(),
         output: TypeId::of::<F::Output>,
         name: std::any::type_name::<F>,
     };

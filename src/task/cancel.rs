@@ -27,6 +27,7 @@ use super::slot::{
 };
 use super::tasks::Tasks;
 use super::wait::WaitsFor;
+use super::waker::drop_waker;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -127,7 +128,7 @@ impl Tasks {
                     .extend(self.scopes.request_drop(scope, woken));
             } else if !slot.has(SCHEDULED) {
                 slot.set(DROP_BODY);
-                self.schedule(slot.index(), slot.generation());
+                self.schedule(slot.word());
             }
         }
     }
@@ -190,7 +191,7 @@ impl Tasks {
         });
         match waker {
             Some(waker) => effects.wakers.push(waker),
-            None => self.schedule(slot.index(), slot.generation()),
+            None => self.schedule(slot.word()),
         }
     }
 
@@ -269,7 +270,7 @@ impl Tasks {
             self.fire(effects);
         } else if scope == ROOT {
             slot.set(DROP_BODY);
-            self.schedule(slot.index(), slot.generation());
+            self.schedule(slot.word());
         } else {
             self.requests(slot, scope, |requests| requests.drop_body = true);
         }
@@ -340,7 +341,9 @@ impl Tasks {
         let (task, scope, mark, under, forwarded) = self.nodes.update(index, |node| {
             (node.task, node.scope, node.mark, node.under, node.forwarded)
         });
-        drop(self.nodes.remove(index, |task| self.arena.get(task)));
+        if let Some(waker) = self.nodes.remove(index, |task| self.arena.get(task)) {
+            drop_waker(waker);
+        }
         if task != NONE {
             self.scopes.count_node(scope, -1);
             if mark != UNMARKED && !forwarded {

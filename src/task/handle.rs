@@ -12,10 +12,12 @@ use super::running;
 use super::slot::{ABORT, CANCELLED, DONE, HANDLE, Header, NAMED, PANICKED, TAKEN};
 use super::tasks::Tasks;
 use super::wait::{Wait, WaitsFor};
+use super::waker::{clone_waker, drop_waker};
 use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,21 +28,21 @@ use std::task::{Context, Poll};
 /// takes that, it is reported as "Task exception was never retrieved".
 pub struct RawTask {
     tasks: Rc<Tasks>,
-    index: u32,
+    /// A slot of the arena of `tasks`, marked `HANDLE`.
+    slot: NonNull<Header>,
 }
 
 impl RawTask {
     #[inline]
-    pub(super) fn new(tasks: Rc<Tasks>, index: u32) -> Self {
-        Self { tasks, index }
+    pub(super) fn new(tasks: Rc<Tasks>, slot: NonNull<Header>) -> Self {
+        Self { tasks, slot }
     }
 
     #[inline]
     pub(super) fn slot(&self) -> &Header {
-        self.tasks
-            .arena
-            .get(self.index)
-            .expect("a handle's slot was used")
+        // SAFETY: a slot of the arena that `tasks` keeps, which never moves; headers are only
+        // borrowed shared.
+        unsafe { self.slot.as_ref() }
     }
 
     #[inline]
@@ -52,7 +54,7 @@ impl RawTask {
     pub fn local(&self) -> LocalTask {
         LocalTask {
             tasks: self.tasks.clone(),
-            index: self.index,
+            index: self.slot().index(),
             generation: self.slot().generation(),
             id: self.id(),
         }
@@ -144,8 +146,10 @@ impl RawTask {
         let new = match old {
             Some(old) if old.will_wake(cx.waker()) => old,
             old => {
-                let new = cx.waker().clone();
-                drop(old);
+                let new = clone_waker(cx.waker());
+                if let Some(old) = old {
+                    drop_waker(old);
+                }
                 new
             }
         };
@@ -165,8 +169,8 @@ impl Drop for RawTask {
         slot.clear(HANDLE);
         if slot.has(DONE) {
             self.tasks.retire(slot);
-        } else {
-            drop(slot.joiner().take());
+        } else if let Some(joiner) = slot.joiner().take() {
+            drop_waker(joiner);
         }
     }
 }
@@ -394,7 +398,7 @@ impl Tasks {
     fn abort(&self, slot: &Header) {
         if slot.is_live() {
             slot.set(ABORT);
-            self.schedule(slot.index(), slot.generation());
+            self.schedule(slot.word());
         }
     }
 

@@ -5,15 +5,17 @@
 //! foreign kinds stand in a locked table of weak references. A task that is done is never listed.
 //!
 //! The steps of arena tasks go through the same slot that [`enter_task`], [`leave_task`] and
-//! [`swap_current_task`] write.
+//! [`swap_current_task`] write (`Shared::current`), with the same checks.
 
 use super::id::{LoopId, TaskId};
 use super::running;
-use super::shared::{Current, Shared, arena_word};
+use super::shared::{Current, Shared};
 use super::slot::{CANCELLING, RUNNING};
 use super::table;
+use super::tasks::Tasks;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A task of a kind that this crate does not know. asyncio: any object with `get_loop()` and `done()`.
@@ -256,14 +258,11 @@ pub fn unregister_task(task: &Arc<dyn ForeignTask>) {
     foreign(|table| table.retain(|known| !Weak::ptr_eq(known, &gone)));
 }
 
-/// The shared part of the loop, which must be the one running on this thread.
-fn shared_of_running(id: LoopId) -> Result<Arc<Shared>, RegistryError> {
-    running::with(|tasks| {
-        tasks
-            .filter(|tasks| tasks.loop_id() == id)
-            .map(|tasks| tasks.shared.clone())
-    })
-    .ok_or(RegistryError::NotRunning(id))
+/// The loop, which must be the one running on this thread.
+fn running_loop(id: LoopId) -> Result<Rc<Tasks>, RegistryError> {
+    running::owned()
+        .filter(|tasks| tasks.loop_id() == id)
+        .ok_or(RegistryError::NotRunning(id))
 }
 
 fn current_of(shared: &Arc<Shared>) -> Option<TaskRef> {
@@ -286,22 +285,15 @@ fn refer(shared: &Arc<Shared>, current: Current) -> Option<TaskRef> {
 /// [`RegistryError::NotRunning`]; [`RegistryError::Entered`] when a task is current, be it the
 /// same; [`RegistryError::NotPending`] for a task of an arena that ended.
 pub fn enter_task(loop_id: LoopId, task: &TaskRef) -> Result<(), RegistryError> {
-    let shared = shared_of_running(loop_id)?;
+    let tasks = running_loop(loop_id)?;
     let new = task.current()?;
-    if let Some(current) = current_of(&shared) {
+    if let Some(current) = current_of(&tasks.shared) {
         return Err(RegistryError::Entered {
             task: task.clone(),
             current,
         });
     }
-    match new {
-        Current::Arena { index, generation } => {
-            shared.enter(arena_word(index, generation));
-        }
-        new => {
-            shared.swap(new);
-        }
-    }
+    tasks.swap_current(new);
     Ok(())
 }
 
@@ -310,15 +302,15 @@ pub fn enter_task(loop_id: LoopId, task: &TaskRef) -> Result<(), RegistryError> 
 /// # Errors
 /// [`RegistryError::NotRunning`]; [`RegistryError::NotEntered`] when another task or none is current.
 pub fn leave_task(loop_id: LoopId, task: &TaskRef) -> Result<(), RegistryError> {
-    let shared = shared_of_running(loop_id)?;
-    let current = current_of(&shared);
+    let tasks = running_loop(loop_id)?;
+    let current = current_of(&tasks.shared);
     if current.as_ref() != Some(task) {
         return Err(RegistryError::NotEntered {
             task: task.clone(),
             current,
         });
     }
-    shared.swap(Current::Nobody);
+    tasks.swap_current(Current::Nobody);
     Ok(())
 }
 
@@ -331,10 +323,10 @@ pub fn swap_current_task(
     loop_id: LoopId,
     task: Option<&TaskRef>,
 ) -> Result<Option<TaskRef>, RegistryError> {
-    let shared = shared_of_running(loop_id)?;
+    let tasks = running_loop(loop_id)?;
     let new = task.map_or(Ok(Current::Nobody), TaskRef::current)?;
-    let old = shared.swap(new);
-    Ok(refer(&shared, old))
+    let old = tasks.swap_current(new);
+    Ok(refer(&tasks.shared, old))
 }
 
 fn resolve(loop_id: Option<LoopId>) -> Result<LoopId, RegistryError> {

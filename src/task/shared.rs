@@ -4,7 +4,7 @@
 //! Of the chunks only [`Public`] is read here.
 
 use super::arena::Chunks;
-use super::id::{LoopId, TaskId, unpack};
+use super::id::{LoopId, TaskId, pack, unpack};
 use super::registry::ForeignTask;
 use super::slot::Public;
 use std::collections::HashMap;
@@ -36,10 +36,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The word of a current task of the arena.
+/// What stands for a task of the arena while it is current: its word without the loop.
 #[inline]
-pub(super) const fn arena_word(index: u32, generation: u32) -> u64 {
-    super::id::pack(0, index, generation) | ARENA
+const fn current_word(word: u64) -> u64 {
+    word & (ARENA - 1) | ARENA
 }
 
 impl Shared {
@@ -58,7 +58,7 @@ impl Shared {
     pub(super) fn enter(&self, word: u64) -> bool {
         let free = self.current.load(Ordering::Relaxed) == 0;
         if free {
-            self.current.store(word, Ordering::Relaxed);
+            self.current.store(current_word(word), Ordering::Relaxed);
         }
         free
     }
@@ -66,18 +66,11 @@ impl Shared {
     /// Ends what `enter` began. False, and nothing changed: another task, or none, is current.
     #[inline]
     pub(super) fn leave(&self, word: u64) -> bool {
-        let matches = self.current.load(Ordering::Relaxed) == word;
+        let matches = self.current.load(Ordering::Relaxed) == current_word(word);
         if matches {
             self.current.store(0, Ordering::Relaxed);
         }
         matches
-    }
-
-    /// Index and generation of the current task, if it is one of the arena.
-    #[inline]
-    pub(super) fn current_arena(&self) -> Option<(u32, u32)> {
-        let word = self.current.load(Ordering::Relaxed);
-        (word != 0 && word != FOREIGN).then(|| unpack(word))
     }
 
     /// The current task.
@@ -98,7 +91,9 @@ impl Shared {
     pub(super) fn swap(&self, new: Current) -> Current {
         let (word, foreign) = match new {
             Current::Nobody => (0, None),
-            Current::Arena { index, generation } => (arena_word(index, generation), None),
+            Current::Arena { index, generation } => {
+                (current_word(pack(0, index, generation)), None)
+            }
             Current::Foreign(task) => (FOREIGN, Some(task)),
         };
         let old = self.current();

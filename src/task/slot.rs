@@ -1,14 +1,15 @@
 //! The header of a task's slot.
 //!
 //! **Guarantees.** What other threads read ([`Public`]) stands first and is atomic; the owner
-//! writes it with plain stores. Everything else belongs to the loop's thread.
+//! writes it with plain stores. Everything else belongs to the loop's thread. A slot without a task
+//! is `DONE`, and its word is one that no waker of a task carries (until it wraps).
 //!
 //! A context (D11) will be one more word here, next to `cold`: `None` for tasks that inherit
 //! nothing, so that a program without context variables pays one store per spawn.
 
 use super::arena::{NONE, Place, Slot};
 use super::body::TaskVTable;
-use super::id::{TASK_MASK, TaskId};
+use super::id::{TASK_MASK, TaskId, pack, unpack};
 use super::requests::Requests;
 use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
@@ -67,7 +68,8 @@ pub(super) struct Cold {
 
 /// The part of the loop's thread.
 struct Private {
-    generation: Cell<u32>,
+    /// The word of the task's waker: loop, generation, index.
+    word: Cell<u64>,
     /// First wait node.
     nodes: Cell<u32>,
     /// Current cancel scope.
@@ -94,7 +96,7 @@ const _: () = assert!(size_of::<Header>() <= 96);
 unsafe impl Slot for Header {
     unsafe fn init(this: *mut Self, place: Place) {
         let private = Private {
-            generation: Cell::new(0),
+            word: Cell::new(pack(0, place.index, 0)),
             nodes: Cell::new(NONE),
             scope: Cell::new(ROOT),
             kept: Cell::new(0),
@@ -105,7 +107,10 @@ unsafe impl Slot for Header {
             place,
         };
         // SAFETY: the caller has the slot for itself.
-        unsafe { addr_of_mut!((*this).private).write(private) };
+        unsafe {
+            addr_of_mut!((*this).private).write(private);
+            (*this).public.flags.store(DONE, Ordering::Relaxed);
+        }
     }
 
     fn place(&self) -> &Place {
@@ -121,7 +126,12 @@ impl Header {
 
     #[inline]
     pub(super) fn generation(&self) -> u32 {
-        self.private.generation.get()
+        unpack(self.word()).1
+    }
+
+    #[inline]
+    pub(super) fn word(&self) -> u64 {
+        self.private.word.get()
     }
 
     #[inline]
@@ -151,6 +161,11 @@ impl Header {
         self.public
             .flags
             .store(self.flags() | flags, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn set_flags(&self, flags: u32) {
+        self.public.flags.store(flags, Ordering::Relaxed);
     }
 
     #[inline]
@@ -192,35 +207,41 @@ impl Header {
 
     /// A new task takes the slot.
     #[inline]
-    pub(super) fn begin(&self, id: u64, vtable: &'static TaskVTable, flags: u32) {
+    pub(super) fn begin(&self, tag: u16, id: u64, vtable: &'static TaskVTable, flags: u32) {
         let private = &self.private;
+        let (index, generation) = unpack(private.word.get());
+        private.word.set(pack(tag, index, generation));
         private.id.set(id);
         private.vtable.set(Some(vtable));
         self.public.flags.store(flags, Ordering::Relaxed);
         self.public.live.store(id, Ordering::Release);
     }
 
-    /// The task is pending no more.
+    /// The task is pending no more. Returns its flags.
     #[inline]
-    pub(super) fn end(&self, flags: u32) {
+    pub(super) fn end(&self, how: u32) -> u32 {
+        let flags = self.flags() & !RUNNING | DONE | how;
         self.public.live.store(0, Ordering::Release);
-        self.set(DONE | flags);
+        self.public.flags.store(flags, Ordering::Relaxed);
+        flags
     }
 
     /// Nobody needs the task any more; the slot may be freed after this.
     #[inline]
     pub(super) fn vacate(&self) {
         let private = &self.private;
+        let (index, generation) = unpack(private.word.get());
         private
-            .generation
-            .set(private.generation.get().wrapping_add(1) & TASK_MASK);
-        private.scope.set(ROOT);
-        private.kept.set(0);
-        self.public.flags.store(0, Ordering::Relaxed);
-        // SAFETY: one thread, and `cold` and `cold_or_new` lend only to callers that hold the task
-        // pending or its handle; neither is the case any more.
-        let cold = unsafe { (*private.cold.get()).take() };
-        drop(cold);
+            .word
+            .set(pack(0, index, generation.wrapping_add(1) & TASK_MASK));
+        self.public.flags.store(DONE, Ordering::Relaxed);
+        if self.cold().is_some() {
+            private.kept.set(0);
+            // SAFETY: one thread, and `cold` and `cold_or_new` lend only to callers that hold the
+            // task pending or its handle; neither is the case any more.
+            let cold = unsafe { (*private.cold.get()).take() };
+            drop(cold);
+        }
     }
 
     #[inline]

@@ -17,16 +17,17 @@
 //! Where context variables will stand (D11): the task's context is swapped in next to the current
 //! task, before the poll, and out after it.
 
+use super::arena::NONE;
 use super::loop_exit::{LoopExit, is_loop_exit};
 use super::registry::TaskRef;
 use super::report::Report;
-use super::shared::{Current, arena_word};
+use super::shared::Current;
 use super::slot::{
     ABORT, CANCELLED, DONE, DROP_BODY, HANDLE, Header, NAMED, PANICKED, QUIET, ROOT, RUNNING,
     SCHEDULED, STARTED, TAKEN,
 };
 use super::tasks::Tasks;
-use super::waker::waker;
+use super::waker::{drop_waker, wake_from, waker};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
@@ -52,45 +53,53 @@ impl Tasks {
         let Some(vtable) = slot.vtable() else {
             return;
         };
-        let word = arena_word(index, generation);
-        slot.clear(SCHEDULED);
-        if flags & RUNNING != 0 || !self.shared.enter(word) {
+        if flags & RUNNING != 0 || !self.enter_slot(slot) {
+            slot.clear(SCHEDULED);
             return self.misused(slot, Report::ENTER);
         }
-        slot.set(RUNNING | STARTED);
+        slot.set_flags(flags & !SCHEDULED | RUNNING | STARTED);
         let unstarted = flags & STARTED == 0 && slot.kept().get() != 0;
         if unstarted || flags & (ABORT | DROP_BODY) != 0 {
-            let dropped = self.drop_body(slot);
-            self.leave_step(slot, word);
-            return self.finish_dropped(slot, dropped);
+            return self.step_dropping(slot);
         }
-        let waker = waker(self.word(slot));
+        let waker = waker(slot.word());
         let mut cx = Context::from_waker(&waker);
         // SAFETY: the slot holds the body its table was written for (`begin` after `write`), and
         // RUNNING keeps everybody else away from it until the poll is over.
         let polled = catch_unwind(AssertUnwindSafe(|| unsafe {
             (vtable.poll)(slot.body(), &mut cx)
         }));
-        self.leave_step(slot, word);
         match polled {
             Ok(Poll::Pending) => {
+                self.leave_step(slot);
+                slot.clear(RUNNING);
                 if slot.kept().get() != 0 || self.closed.get() {
                     self.pending_with_request(slot);
                 }
             }
-            Ok(Poll::Ready(())) => self.finish(slot),
-            Err(payload) => self.finish_panicked(slot, payload),
+            Ok(Poll::Ready(())) => {
+                if slot.cold().is_some() && self.ends_cancelled(slot) {
+                    return self.step_dropping(slot);
+                }
+                self.leave_step(slot);
+                self.end(slot, 0);
+            }
+            Err(payload) => self.step_panicked(slot, payload),
         }
     }
 
     #[inline]
-    fn leave_step(&self, slot: &Header, word: u64) {
-        slot.clear(RUNNING);
+    fn leave_step(&self, slot: &Header) {
         slot.scope().set(ROOT);
-        if !self.shared.leave(word) {
-            self.shared.swap(Current::Nobody);
-            self.misused(slot, Report::LEAVE);
+        if !self.leave_slot(slot) {
+            self.left_wrongly(slot);
         }
+    }
+
+    #[cold]
+    fn left_wrongly(&self, slot: &Header) {
+        self.swap_current(Current::Nobody);
+        self.misused(slot, Report::LEAVE);
     }
 
     #[cold]
@@ -111,88 +120,79 @@ impl Tasks {
         }
     }
 
-    /// Makes the body Empty, with the task current. The body is pending, not running elsewhere.
+    /// Drops the future or the output that stands in the place. Nobody else uses it: the task is
+    /// RUNNING, or done and without a handle.
     fn drop_body(&self, slot: &Header) -> Result<(), Payload> {
         let Some(vtable) = slot.vtable() else {
             return Ok(());
         };
-        // SAFETY: as in `step`; the caller set RUNNING or holds the task ended.
+        // SAFETY: as in `step`, by the condition above.
         catch_unwind(AssertUnwindSafe(|| unsafe { (vtable.clear)(slot.body()) }))
     }
 
-    fn finish_dropped(&self, slot: &Header, dropped: Result<(), Payload>) {
-        match dropped {
-            Ok(()) => self.end(slot, CANCELLED),
-            Err(payload) => self.finish_panicked(slot, payload),
+    /// The step drops the future, or the output it returned: the task ends cancelled.
+    #[cold]
+    fn step_dropping(&self, slot: &Header) {
+        match self.drop_body(slot) {
+            Ok(()) => {
+                self.leave_step(slot);
+                self.end(slot, CANCELLED);
+            }
+            Err(payload) => self.step_panicked(slot, payload),
         }
     }
 
-    /// The body returned and its output stands in place.
-    #[inline]
-    fn finish(&self, slot: &Header) {
-        if slot.cold().is_some() && self.ends_cancelled(slot) {
-            let dropped = self.drop_output(slot);
-            return self.finish_dropped(slot, dropped);
-        }
-        self.end(slot, 0);
-    }
-
+    /// The step panicked: what is left of the body is dropped.
     #[cold]
-    fn drop_output(&self, slot: &Header) -> Result<(), Payload> {
-        self.drop_body(slot)
-    }
-
-    /// What the panic left of the body is dropped first.
-    #[cold]
-    fn finish_panicked(&self, slot: &Header, payload: Payload) {
-        if let Err(second) = self.drop_body(slot) {
+    fn step_panicked(&self, slot: &Header, payload: Payload) {
+        let second = self.drop_body(slot).err();
+        self.leave_step(slot);
+        if second.is_some() {
             self.report(Report {
                 message: Report::DROP_PANICKED,
                 task: self.task_ref(slot),
-                payload: Some(second),
+                payload: second,
             });
         }
-        let exit = is_loop_exit(&*payload);
-        let (kept, exiting) = if exit {
-            let marker: Payload = Box::new(LoopExit(Box::new(())));
-            (marker, Some(payload))
-        } else {
-            (payload, None)
-        };
-        if !exit || slot.has(HANDLE) {
-            slot.cold_or_new().payload.set(Some(kept));
-            self.end(slot, PANICKED);
-        } else {
-            self.end(slot, 0);
+        if !is_loop_exit(&*payload) {
+            slot.cold_or_new().payload.set(Some(payload));
+            return self.end(slot, PANICKED);
         }
-        if let Some(payload) = exiting {
-            resume_unwind(payload);
-        }
+        // The task keeps a mark of it, the value leaves the loop.
+        let mark: Payload = Box::new(LoopExit(Box::new(())));
+        slot.cold_or_new().payload.set(Some(mark));
+        self.end(slot, PANICKED);
+        resume_unwind(payload);
     }
 
     /// The task is done. Last comes what runs code of others.
     #[inline]
     fn end(&self, slot: &Header, how: u32) {
-        if slot.nodes().get() != super::arena::NONE {
+        if slot.nodes().get() != NONE {
             self.nodes.orphan(slot);
         }
-        slot.end(how);
+        let flags = slot.end(how);
         self.live.set(self.live.get() - 1);
-        if !slot.has(HANDLE) {
+        if flags & HANDLE == 0 {
             self.retire(slot);
         } else if let Some(joiner) = slot.joiner().take() {
-            joiner.wake();
+            wake_from(self, joiner);
         }
     }
 
-    /// A done task whose handle is gone: an unread panic is reported, what is left of the body is
-    /// dropped, and the slot is free.
+    /// A done task whose handle is gone: an unread panic is reported, an unread output is dropped,
+    /// and the slot is free.
     #[inline]
     pub(super) fn retire(&self, slot: &Header) {
-        if slot.has(PANICKED) {
+        let flags = slot.flags();
+        if flags & PANICKED != 0 {
             self.report_panic(slot);
         }
-        if !slot.has(TAKEN | CANCELLED)
+        let Some(vtable) = slot.vtable() else {
+            return;
+        };
+        if flags & (TAKEN | CANCELLED | PANICKED) == 0
+            && vtable.output_needs_drop
             && let Err(payload) = self.drop_body(slot)
         {
             self.report(Report {
@@ -201,7 +201,16 @@ impl Tasks {
                 payload: Some(payload),
             });
         }
-        self.free(slot);
+        if flags & NAMED != 0
+            && let Some(id) = slot.id()
+        {
+            self.shared.remove_name(id);
+        }
+        if let Some(joiner) = slot.joiner().take() {
+            drop_waker(joiner);
+        }
+        slot.vacate();
+        self.arena.free(slot, vtable.layout);
     }
 
     #[cold]
@@ -218,21 +227,6 @@ impl Tasks {
         });
     }
 
-    /// Gives the slot back.
-    #[inline]
-    pub(super) fn free(&self, slot: &Header) {
-        if slot.has(NAMED)
-            && let Some(id) = slot.id()
-        {
-            self.shared.remove_name(id);
-        }
-        drop(slot.joiner().take());
-        slot.vacate();
-        if let Some(vtable) = slot.vtable() {
-            self.arena.free(slot, vtable.layout);
-        }
-    }
-
     /// Ends a pending task because its loop closes.
     pub(super) fn destroy(&self, slot: &Header) {
         if slot.has(RUNNING) {
@@ -243,15 +237,13 @@ impl Tasks {
             self.report_destroyed(slot);
         }
         let (index, generation) = (slot.index(), slot.generation());
-        let before = self.shared.swap(Current::Arena { index, generation });
+        let before = self.swap_current(Current::Arena { index, generation });
         slot.set(RUNNING);
         let dropped = self.drop_body(slot);
-        slot.clear(RUNNING);
-        self.shared.swap(before);
-        let payload = dropped.err();
-        // A panic of a body's drop, and one of a joiner's waker, must not stop the closing.
+        self.swap_current(before);
+        // Neither a panic of the body's drop nor one of a joiner's waker stops the closing.
         self.guard_drop(|| self.end(slot, CANCELLED));
-        if let Some(payload) = payload {
+        if let Err(payload) = dropped {
             self.report(Report {
                 message: Report::DROP_PANICKED,
                 task: None,

@@ -7,7 +7,7 @@
 //! **Who may touch it.** [`Tasks`](super::Tasks) claims and releases an entry; wakers and
 //! [`Remote`] push from any thread.
 
-use super::id::{LoopId, SLOT_BITS, pack, tag_of, unpack};
+use super::id::{LoopId, SLOT_BITS, pack, tag_of};
 use super::inbox::Inbox;
 use super::shared::Shared;
 use crate::driver::Unpark;
@@ -24,7 +24,8 @@ pub type RemoteCall = Box<dyn FnOnce() + Send>;
 
 /// What other threads send.
 pub(super) enum Sent {
-    Wake { index: u32, generation: u32 },
+    /// The word of a waker.
+    Wake(u64),
     Call(RemoteCall),
 }
 
@@ -134,12 +135,9 @@ pub(super) fn shared(id: LoopId) -> Option<Arc<Shared>> {
 #[cold]
 pub(super) fn wake_remote(bits: u64) {
     let tag = tag_of(bits);
-    let (index, generation) = unpack(bits);
     if let Some(entry) = entry(tag as usize & (MAX_LOOPS - 1)) {
         // Refused: the loop is gone, and its tasks with it.
-        let _ = entry.push(Sent::Wake { index, generation }, |owner| {
-            owner as u16 == tag
-        });
+        let _ = entry.push(Sent::Wake(bits), |owner| owner as u16 == tag);
     }
 }
 

@@ -7,12 +7,12 @@
 use super::arena::{Arena, Chunks, NONE};
 use super::body::{FutureBody, TaskBody};
 use super::handle::{RawTask, Task};
-use super::id::{LoopId, pack, reserve_task_ids};
+use super::id::{LoopId, reserve_task_ids, unpack};
 use super::nodes::Nodes;
 use super::report::{Report, panic_message};
 use super::running::{AlreadyRunning, Entered};
 use super::scope::Scopes;
-use super::shared::Shared;
+use super::shared::{Current, Shared};
 use super::slot::{BARE, DONE, HANDLE, Header, NAMED, QUIET, SCHEDULED};
 use super::table::{self, Entry, Remote, RemoteCall, Sent};
 use crate::driver::Unpark;
@@ -21,6 +21,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -63,6 +64,8 @@ pub struct Tasks {
     pub(super) nodes: Nodes,
     pub(super) scopes: Scopes,
     pub(super) shared: Arc<Shared>,
+    /// The slot of the current task, as `shared` has its word; of this arena.
+    current: Cell<Option<NonNull<Header>>>,
     entry: &'static Entry,
     id: LoopId,
     pub(super) live: Cell<usize>,
@@ -97,6 +100,7 @@ impl Tasks {
             nodes: Nodes::default(),
             scopes: Scopes::default(),
             shared,
+            current: Cell::new(None),
             entry,
             id,
             live: Cell::new(0),
@@ -117,12 +121,6 @@ impl Tasks {
     #[inline]
     pub(super) fn tag(&self) -> u16 {
         self.id.tag()
-    }
-
-    /// The word of a task's waker.
-    #[inline]
-    pub(super) fn word(&self, slot: &Header) -> u64 {
-        pack(self.tag(), slot.index(), slot.generation())
     }
 
     /// How many tasks are pending.
@@ -176,14 +174,14 @@ impl Tasks {
         // SAFETY: the arena gave a place of this layout.
         unsafe { body.write(slot.body()) };
         let id = self.next_task_id();
-        slot.begin(id, vtable, SCHEDULED | HANDLE);
+        slot.begin(self.tag(), id, vtable, SCHEDULED | HANDLE);
         self.live.set(self.live.get() + 1);
         if options.name.is_some() || options.quiet || self.closed.get() {
             self.spawn_special(slot, options);
         }
         self.ready
             .push(ReadyEntry::task(slot.index(), slot.generation()));
-        RawTask::new(self.clone(), slot.index())
+        RawTask::new(self.clone(), NonNull::from(slot))
     }
 
     #[cold]
@@ -224,24 +222,59 @@ impl Tasks {
         }
     }
 
-    /// Queues the next step of a pending task, once.
+    /// Queues the next step of the task that a waker's word names, once.
     #[inline]
-    pub(super) fn schedule(&self, index: u32, generation: u32) {
+    pub(super) fn schedule(&self, word: u64) {
+        let (index, generation) = unpack(word);
         if let Some(slot) = self.arena.get(index)
-            && slot.generation() == generation
-            && slot.flags() & (SCHEDULED | DONE) == 0
-            && slot.is_live()
+            && slot.word() == word
         {
-            slot.set(SCHEDULED);
-            self.ready.push(ReadyEntry::task(index, generation));
+            let flags = slot.flags();
+            if flags & (SCHEDULED | DONE) == 0 {
+                slot.set_flags(flags | SCHEDULED);
+                self.ready.push(ReadyEntry::task(index, generation));
+            }
         }
     }
 
     /// The slot of the current task, if it is one of this arena.
     #[inline]
     pub(super) fn current_slot(&self) -> Option<&Header> {
-        let (index, generation) = self.shared.current_arena()?;
-        self.pending(index, generation)
+        // SAFETY: a slot of this arena, whose memory stays while `self` lives; headers are only
+        // borrowed shared.
+        let slot = unsafe { self.current.get()?.as_ref() };
+        slot.is_live().then_some(slot)
+    }
+
+    /// Makes a task of the arena current, as `enter_task` does. False: somebody is current.
+    #[inline]
+    pub(super) fn enter_slot(&self, slot: &Header) -> bool {
+        let entered = self.shared.enter(slot.word());
+        if entered {
+            self.current.set(Some(NonNull::from(slot)));
+        }
+        entered
+    }
+
+    /// Ends what `enter_slot` began. False: another task, or none, is current.
+    #[inline]
+    pub(super) fn leave_slot(&self, slot: &Header) -> bool {
+        let left = self.shared.leave(slot.word());
+        if left {
+            self.current.set(None);
+        }
+        left
+    }
+
+    /// Replaces the current task, of whatever kind.
+    pub(super) fn swap_current(&self, new: Current) -> Current {
+        self.current.set(match &new {
+            Current::Arena { index, generation } => {
+                self.pending(*index, *generation).map(NonNull::from)
+            }
+            _ => None,
+        });
+        self.shared.swap(new)
     }
 
     /// The slot of the current task, if waits register with it now.
@@ -290,7 +323,7 @@ impl Tasks {
         self.entry.inbox.take(&mut sent);
         for sent in sent.drain(..) {
             match sent {
-                Sent::Wake { index, generation } => self.schedule(index, generation),
+                Sent::Wake(word) => self.schedule(word),
                 Sent::Call(f) => call(f),
             }
         }

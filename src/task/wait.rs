@@ -21,7 +21,7 @@ use super::nodes::UNMARKED;
 use super::running;
 use super::slot::Header;
 use super::tasks::Tasks;
-use super::waker::is_waker_of;
+use super::waker::{clone_waker, word_of};
 use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -169,7 +169,7 @@ impl Wait {
         what: WaitsFor,
         join: Option<(u32, u32)>,
     ) -> u32 {
-        let own = is_waker_of(waker, tasks.word(slot));
+        let own = word_of(waker) == Some(slot.word());
         if let Some((of, index)) = &self.node {
             let index = *index;
             let same = Rc::ptr_eq(of, tasks)
@@ -183,7 +183,7 @@ impl Wait {
                 return index;
             }
         }
-        let waker = (!own).then(|| waker.clone());
+        let waker = (!own).then(|| clone_waker(waker));
         self.finish();
         let index = tasks.add_node(slot, waker, what, join);
         self.node = Some((tasks.clone(), index));

@@ -4,9 +4,10 @@
 //! loop and its thread. On the thread where its loop runs a wake is a comparison, the task's
 //! scheduled bit and a push; elsewhere it goes through the static table ([`super::table`]).
 
-use super::id::{tag_of, unpack};
+use super::id::tag_of;
 use super::running;
 use super::table;
+use super::tasks::Tasks;
 use std::mem::ManuallyDrop;
 use std::ptr::without_provenance;
 use std::task::{RawWaker, RawWakerVTable, Waker};
@@ -22,10 +23,39 @@ pub(super) fn waker(bits: u64) -> ManuallyDrop<Waker> {
     ManuallyDrop::new(unsafe { Waker::new(data, &VTABLE) })
 }
 
-/// Whether `waker` wakes exactly what `bits` names.
+/// The word of a waker of this floor.
 #[inline]
-pub(super) fn is_waker_of(waker: &Waker, bits: u64) -> bool {
-    waker.data().addr() as u64 == bits && std::ptr::eq(waker.vtable(), &VTABLE)
+pub(super) fn word_of(waker: &Waker) -> Option<u64> {
+    std::ptr::eq(waker.vtable(), &VTABLE).then(|| waker.data().addr() as u64)
+}
+
+/// `waker.clone()`, without the calls when it is one of this floor.
+#[inline]
+pub(super) fn clone_waker(waker: &Waker) -> Waker {
+    match word_of(waker) {
+        Some(word) => ManuallyDrop::into_inner(self::waker(word)),
+        None => waker.clone(),
+    }
+}
+
+/// `drop(waker)`, without the call when it is one of this floor.
+#[inline]
+pub(super) fn drop_waker(waker: Waker) {
+    if word_of(&waker).is_some() {
+        std::mem::forget(waker);
+    }
+}
+
+/// `waker.wake()`, without the calls when it is for a task of `tasks`, whose thread this is.
+#[inline]
+pub(super) fn wake_from(tasks: &Tasks, waker: Waker) {
+    match word_of(&waker) {
+        Some(word) if tag_of(word) == tasks.tag() => {
+            std::mem::forget(waker);
+            tasks.schedule(word);
+        }
+        _ => waker.wake(),
+    }
 }
 
 fn clone(data: *const ()) -> RawWaker {
@@ -38,8 +68,7 @@ fn wake(data: *const ()) {
     let bits = data.addr() as u64;
     let local = running::with(|tasks| match tasks {
         Some(tasks) if tasks.tag() == tag_of(bits) => {
-            let (index, generation) = unpack(bits);
-            tasks.schedule(index, generation);
+            tasks.schedule(bits);
             true
         }
         _ => false,
