@@ -18,7 +18,6 @@
 //!
 //! Wakers run code of others, so they are collected and fired at the end.
 
-use super::arena::NONE;
 use super::cancelled::Cancelled;
 use super::nodes::UNMARKED;
 use super::requests::Requests;
@@ -28,6 +27,7 @@ use super::slot::{
 use super::tasks::Tasks;
 use super::wait::WaitsFor;
 use super::waker::drop_waker;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -153,11 +153,8 @@ impl Tasks {
             .update(index, |node| (node.mark, node.forwarded, node.join));
         let marked = mark != UNMARKED && !forwarded;
         let outer = !marked || self.scopes.is_within(mark, scope);
-        if let Some((awaited, generation)) = join
-            && !marked
-            && self.pending(awaited, generation).is_some()
-        {
-            effects.joined.push((awaited, generation));
+        if !marked && self.pending(join.0, join.1).is_some() {
+            effects.joined.push(join);
             self.nodes.update(index, |node| {
                 node.forwarded = true;
                 if mark == UNMARKED || self.scopes.is_within(mark, scope) {
@@ -197,16 +194,16 @@ impl Tasks {
 
     /// A marked node reads its mark. `None`: the request went to the awaited task instead.
     pub(super) fn deliver(&self, index: u32) -> Option<Cancelled> {
-        let (task, mark, under) = self.nodes.update(index, |node| {
+        let (slot, mark, under) = self.nodes.update(index, |node| {
             if node.forwarded {
-                return (NONE, UNMARKED, UNMARKED);
+                return (None, UNMARKED, UNMARKED);
             }
-            let marks = (node.task, node.mark, node.under);
+            let marks = (node.slot, node.mark, node.under);
             node.mark = UNMARKED;
             node.under = UNMARKED;
             marks
         });
-        let slot = self.arena.get(task)?;
+        let slot = self.slot_of(slot)?;
         if under != UNMARKED {
             self.requests(slot, under, |requests| {
                 requests.marked -= 1;
@@ -329,7 +326,7 @@ impl Tasks {
         slot: &Header,
         waker: Option<Waker>,
         what: WaitsFor,
-        join: Option<(u32, u32)>,
+        join: (u32, u32),
     ) -> u32 {
         self.scopes.count_node(slot.scope().get(), 1);
         self.nodes.register(slot, waker, what, join)
@@ -338,25 +335,28 @@ impl Tasks {
     /// The wait goes; a mark it did not read is given back.
     #[inline]
     pub(super) fn remove_node(&self, index: u32) {
-        let (task, scope, mark, under, forwarded) = self.nodes.update(index, |node| {
-            (node.task, node.scope, node.mark, node.under, node.forwarded)
-        });
-        if let Some(waker) = self.nodes.remove(index, |task| self.arena.get(task)) {
-            drop_waker(waker);
-        }
-        if task != NONE {
-            self.scopes.count_node(scope, -1);
-            if mark != UNMARKED && !forwarded {
-                self.lost_mark(task, mark, under);
+        let removed = self.nodes.remove(index);
+        if let Some(slot) = self.slot_of(removed.slot) {
+            self.scopes.count_node(removed.scope, -1);
+            if removed.mark != UNMARKED && !removed.forwarded {
+                self.lost_mark(slot, removed.mark, removed.under);
             }
+        }
+        if let Some(waker) = removed.waker {
+            drop_waker(waker);
         }
     }
 
+    /// The slot of a node of this loop.
+    #[inline]
+    fn slot_of(&self, slot: Option<NonNull<Header>>) -> Option<&Header> {
+        // SAFETY: nodes name slots of the arena beside them, which never move and stay while
+        // `self` lives; headers are only borrowed shared.
+        slot.map(|slot| unsafe { slot.as_ref() })
+    }
+
     #[cold]
-    fn lost_mark(&self, task: u32, mark: u32, under: u32) {
-        let Some(slot) = self.arena.get(task) else {
-            return;
-        };
+    fn lost_mark(&self, slot: &Header, mark: u32, under: u32) {
         for scope in [mark, under] {
             if scope == UNMARKED {
                 continue;

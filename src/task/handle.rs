@@ -20,7 +20,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// The owning handle of a task whose output type is not known; see [`Task::from_raw`].
 ///
@@ -159,6 +159,16 @@ impl RawTask {
         }
         slot.joiner().set(Some(new));
         Poll::Pending
+    }
+}
+
+impl RawTask {
+    /// The waker of the awaiting task, which is of this floor.
+    #[inline]
+    pub(super) fn set_joiner(&self, waker: &Waker) {
+        if let Some(old) = self.slot().joiner().replace(Some(clone_waker(waker))) {
+            drop_waker(old);
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use super::cancelled::Cancelled;
 use super::handle::Task;
 use super::report::panic_message;
-use super::slot::{DONE, TAKEN};
+use super::slot::TAKEN;
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
@@ -80,22 +80,45 @@ impl<T> Future for Task<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let (wait, raw) = this.wait_and_raw();
-        wait.check()?;
-        let slot = raw.slot();
-        if !slot.has(DONE) {
-            let itself = raw
-                .tasks()
-                .current_slot()
-                .is_some_and(|current| std::ptr::eq(current, slot));
-            assert!(!itself, "Task cannot await on itself: {raw:?}");
-            wait.suspend_join(cx, raw.tasks(), slot)?;
-            if raw.poll_done(cx).is_pending() {
-                return Poll::Pending;
-            }
+        if raw.done() {
+            return this.poll_done_task();
         }
-        assert!(!slot.has(TAKEN), "the result of {raw:?} was taken already");
+        let slot = raw.slot();
+        if let Some(current) = wait.suspend_join_plainly(cx, raw.tasks(), slot) {
+            assert!(
+                !std::ptr::eq(current, slot),
+                "Task cannot await on itself: {raw:?}"
+            );
+            raw.set_joiner(cx.waker());
+            return Poll::Pending;
+        }
+        this.poll_otherwise(cx)
+    }
+}
+
+impl<T> Task<T> {
+    #[inline]
+    fn poll_done_task(&mut self) -> Poll<Result<T, JoinError>> {
+        let (wait, raw) = self.wait_and_raw();
+        wait.check()?;
+        assert!(
+            !raw.slot().has(TAKEN),
+            "the result of {raw:?} was taken already"
+        );
         let forwarded = wait.forwarded();
         wait.finish();
-        Poll::Ready(this.take(forwarded))
+        Poll::Ready(self.take(forwarded))
+    }
+
+    /// A poll of a pending task that is not the first, or with something special.
+    #[inline(never)]
+    fn poll_otherwise(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        let (wait, raw) = self.wait_and_raw();
+        wait.check()?;
+        wait.suspend_join(cx, raw.tasks(), raw.slot())?;
+        if raw.poll_done(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.poll_done_task()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! **Guarantees.** Registering and unregistering is O(1) and takes nothing from the heap when
 //! warm. The nodes of a task form a list that begins in its header. A node whose task ended is an
-//! orphan (`task` is [`NONE`]): it can be unregistered and nothing else happens to it.
+//! orphan (it has no slot): it can be unregistered and nothing else happens to it.
 //!
 //! **Who may touch it.** [`Wait`](super::Wait) owns its node; `cancel.rs` marks.
 //!
@@ -18,6 +18,7 @@ use super::arena::NONE;
 use super::slot::Header;
 use super::wait::WaitsFor;
 use std::cell::{Cell, UnsafeCell};
+use std::ptr::NonNull;
 use std::task::Waker;
 
 /// The mark of a node that no request was delivered to. Other marks are the scope that asked.
@@ -27,8 +28,10 @@ pub(super) struct Node {
     /// Who is woken; `None` is the task itself.
     pub(super) waker: Option<Waker>,
     pub(super) what: WaitsFor,
-    /// Slot of the task, or NONE.
-    pub(super) task: u32,
+    /// Slot and generation of the awaited task of the same loop; the slot is NONE for other waits.
+    pub(super) join: (u32, u32),
+    /// The slot of the task; none in a free node and in an orphan.
+    pub(super) slot: Option<NonNull<Header>>,
     /// The scope it stands in.
     pub(super) scope: u32,
     /// The outermost scope that asked.
@@ -37,16 +40,32 @@ pub(super) struct Node {
     pub(super) under: u32,
     /// The request went to the awaited task; `mark` says whose it was.
     pub(super) forwarded: bool,
-    /// Slot and generation of the awaited task of the same loop.
-    pub(super) join: Option<(u32, u32)>,
     prev: u32,
     next: u32,
 }
 
-#[derive(Default)]
+/// What is left of a node that was removed.
+pub(super) struct Removed {
+    pub(super) waker: Option<Waker>,
+    pub(super) slot: Option<NonNull<Header>>,
+    pub(super) scope: u32,
+    pub(super) mark: u32,
+    pub(super) under: u32,
+    pub(super) forwarded: bool,
+}
+
 pub(super) struct Nodes {
     list: UnsafeCell<Vec<Node>>,
-    free: Cell<Option<u32>>,
+    free: Cell<u32>,
+}
+
+impl Default for Nodes {
+    fn default() -> Self {
+        Self {
+            list: UnsafeCell::default(),
+            free: Cell::new(NONE),
+        }
+    }
 }
 
 impl Nodes {
@@ -76,35 +95,31 @@ impl Nodes {
         slot: &Header,
         waker: Option<Waker>,
         what: WaitsFor,
-        join: Option<(u32, u32)>,
+        join: (u32, u32),
     ) -> u32 {
         let head = slot.nodes().get();
         let node = Node {
             waker,
             what,
-            task: slot.index(),
+            join,
+            slot: Some(NonNull::from(slot)),
             scope: slot.scope().get(),
             mark: UNMARKED,
             under: UNMARKED,
             forwarded: false,
-            join,
             prev: NONE,
             next: head,
         };
         let index = self.with(|list| {
-            let index = match self.free.get() {
-                Some(index) => {
-                    let place = &mut list[index as usize];
-                    let next = place.next;
-                    self.free.set((next != NONE).then_some(next));
-                    // A free node has no waker, so nothing of others is dropped here.
-                    *place = node;
-                    index
-                }
-                None => {
-                    list.push(node);
-                    list.len() as u32 - 1
-                }
+            let index = self.free.get();
+            let index = if let Some(place) = list.get_mut(index as usize) {
+                self.free.set(place.next);
+                // A free node has no waker, so nothing of others is dropped here.
+                *place = node;
+                index
+            } else {
+                list.push(node);
+                list.len() as u32 - 1
             };
             if head != NONE {
                 list[head as usize].prev = index;
@@ -115,33 +130,35 @@ impl Nodes {
         index
     }
 
-    /// Unlinks a node and frees it. `head` gives the header of the node's task. The waker is the
-    /// caller's to drop.
+    /// Unlinks a node and frees it. The waker is the caller's to drop.
     #[inline]
-    pub(super) fn remove<'a>(
-        &self,
-        index: u32,
-        head: impl FnOnce(u32) -> Option<&'a Header>,
-    ) -> Option<Waker> {
+    pub(super) fn remove(&self, index: u32) -> Removed {
         self.with(|list| {
             let node = &mut list[index as usize];
-            let (task, prev, next) = (node.task, node.prev, node.next);
-            let waker = node.waker.take();
-            node.task = NONE;
-            node.next = self.free.get().unwrap_or(NONE);
-            self.free.set(Some(index));
-            if task == NONE {
-                return waker;
-            }
+            let removed = Removed {
+                waker: node.waker.take(),
+                slot: node.slot.take(),
+                scope: node.scope,
+                mark: node.mark,
+                under: node.under,
+                forwarded: node.forwarded,
+            };
+            let (prev, next) = (node.prev, node.next);
+            node.next = self.free.replace(index);
+            let Some(slot) = removed.slot else {
+                return removed;
+            };
             if next != NONE {
                 list[next as usize].prev = prev;
             }
             if prev != NONE {
                 list[prev as usize].next = next;
-            } else if let Some(slot) = head(task) {
-                slot.nodes().set(next);
+            } else {
+                // SAFETY: the slot stands in the arena of the same `Tasks` and never moves; headers
+                // are only borrowed shared.
+                unsafe { slot.as_ref() }.nodes().set(next);
             }
-            waker
+            removed
         })
     }
 
@@ -163,7 +180,7 @@ impl Nodes {
         let mut index = slot.nodes().replace(NONE);
         while index != NONE {
             index = self.update(index, |node| {
-                node.task = NONE;
+                node.slot = None;
                 node.mark = UNMARKED;
                 node.under = UNMARKED;
                 node.forwarded = false;

@@ -25,6 +25,12 @@ pub(super) fn with<R>(f: impl FnOnce(Option<&Tasks>) -> R) -> R {
     f(unsafe { tasks.as_ref() })
 }
 
+/// Whether it is this one that runs on this thread.
+#[inline]
+pub(super) fn is(tasks: &Rc<Tasks>) -> bool {
+    std::ptr::eq(RUNNING.get(), Rc::as_ptr(tasks))
+}
+
 /// The loop that runs on this thread, owned.
 #[inline]
 pub(super) fn owned() -> Option<Rc<Tasks>> {

@@ -15,14 +15,16 @@
 //!   drop:  Wait's own drop unregisters
 //! ```
 
+use super::arena::NONE;
 use super::cancelled::Cancelled;
 use super::id::TaskId;
 use super::nodes::UNMARKED;
 use super::running;
-use super::slot::Header;
+use super::slot::{BARE, Header};
 use super::tasks::Tasks;
 use super::waker::{clone_waker, word_of};
 use std::fmt;
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
@@ -54,6 +56,24 @@ pub struct Wait {
 impl fmt::Debug for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Wait").field(&self.what()).finish()
+    }
+}
+
+/// No task is awaited.
+const NO_JOIN: (u32, u32) = (NONE, 0);
+
+impl Header {
+    /// Whether an await with this waker needs nothing but a node: it is the task's own waker, no
+    /// request is kept, and waits register.
+    #[inline]
+    fn awaits_plainly(&self, waker: &Waker) -> bool {
+        self.kept().get() == 0 && self.scope().get() != BARE && word_of(waker) == Some(self.word())
+    }
+
+    /// What waits for the end of this task.
+    #[inline]
+    fn awaited(&self) -> WaitsFor {
+        self.id().map_or(WaitsFor::Other("task"), WaitsFor::Task)
     }
 }
 
@@ -102,6 +122,30 @@ impl Wait {
     /// Nothing is registered then.
     #[inline]
     pub fn suspend(&mut self, cx: &mut Context<'_>, what: WaitsFor) -> Result<(), Cancelled> {
+        let registered = self.node.is_none()
+            && running::with(|tasks| {
+                // Nothing in here runs code of others.
+                let Some(tasks) = tasks else {
+                    return true;
+                };
+                match tasks.current_slot() {
+                    Some(slot) if slot.awaits_plainly(cx.waker()) => {
+                        let index = tasks.add_node(slot, None, what, NO_JOIN);
+                        self.node = running::owned().map(|tasks| (tasks, index));
+                        true
+                    }
+                    current => current.is_none(),
+                }
+            });
+        if registered {
+            return Ok(());
+        }
+        self.suspend_otherwise(cx, what)
+    }
+
+    /// `suspend` with another waker than the task's, again, with a request kept, or moved.
+    #[inline(never)]
+    fn suspend_otherwise(&mut self, cx: &mut Context<'_>, what: WaitsFor) -> Result<(), Cancelled> {
         let Some(tasks) = running::owned() else {
             self.finish();
             return Ok(());
@@ -117,7 +161,7 @@ impl Wait {
             self.finish();
             return Err(cancelled);
         }
-        self.register(&tasks, slot, cx.waker(), what, None);
+        self.register(&tasks, slot, cx.waker(), what, NO_JOIN);
         Ok(())
     }
 
@@ -125,13 +169,14 @@ impl Wait {
     ///
     /// # Panics
     /// When another loop runs: nothing drives `of` meanwhile.
+    #[inline(never)]
     pub(super) fn suspend_join(
         &mut self,
         cx: &mut Context<'_>,
         of: &Rc<Tasks>,
         awaited: &Header,
     ) -> Result<(), Cancelled> {
-        let what = awaited.id().map_or(WaitsFor::Other("task"), WaitsFor::Task);
+        let what = awaited.awaited();
         let Some(tasks) = running::owned() else {
             self.finish();
             return Ok(());
@@ -144,7 +189,7 @@ impl Wait {
             self.finish();
             return Ok(());
         };
-        let join = Some((awaited.index(), awaited.generation()));
+        let join = (awaited.index(), awaited.generation());
         let index = self.register(&tasks, slot, cx.waker(), what, join);
         if slot.kept().get() != 0
             && let Some(scope) = tasks.take_kept(slot)
@@ -159,15 +204,35 @@ impl Wait {
         Ok(())
     }
 
-    /// Makes or refreshes the node.
+    /// `suspend_join` when nothing is special. `None`: something is.
     #[inline]
+    pub(super) fn suspend_join_plainly<'a>(
+        &mut self,
+        cx: &Context<'_>,
+        of: &'a Rc<Tasks>,
+        awaited: &Header,
+    ) -> Option<&'a Header> {
+        if self.node.is_some() || !running::is(of) {
+            return None;
+        }
+        let slot = of.current_slot()?;
+        if !slot.awaits_plainly(cx.waker()) {
+            return None;
+        }
+        let join = (awaited.index(), awaited.generation());
+        let index = of.add_node(slot, None, awaited.awaited(), join);
+        self.node = Some((of.clone(), index));
+        Some(slot)
+    }
+
+    /// Makes or refreshes the node.
     fn register(
         &mut self,
         tasks: &Rc<Tasks>,
         slot: &Header,
         waker: &Waker,
         what: WaitsFor,
-        join: Option<(u32, u32)>,
+        join: (u32, u32),
     ) -> u32 {
         let own = word_of(waker) == Some(slot.word());
         if let Some((of, index)) = &self.node {
@@ -176,7 +241,7 @@ impl Wait {
                 && of.nodes.update(index, |node| {
                     node.what = what;
                     node.join = join;
-                    node.task == slot.index() && node.scope == slot.scope().get()
+                    node.slot == Some(NonNull::from(slot)) && node.scope == slot.scope().get()
                 });
             if same {
                 tasks.refresh(index, (!own).then_some(waker));
