@@ -17,7 +17,7 @@
 //! **Who may touch it.** The arena belongs to one thread. Other threads may reach headers through
 //! [`Chunks`] and touch nothing but the atomics at their beginning.
 
-use super::id::TASK_MASK;
+use super::id::{TASK_BITS, TASK_MASK};
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
@@ -60,11 +60,24 @@ const fn is_inline(body: Layout) -> bool {
 
 /// What a header keeps for its arena.
 pub(super) struct Place {
+    /// The slot's own index, and its class in the upper 8 bits.
+    id: u32,
+    /// Where the body stands. It comes from the chunk's own pointer, never from a header's borrow.
+    body: Cell<NonNull<u8>>,
+}
+
+impl Place {
     /// The slot's own index.
-    pub(super) index: u32,
-    next_free: Cell<u32>,
+    #[inline]
+    pub(super) fn index(&self) -> u32 {
+        self.id & TASK_MASK
+    }
+
     /// Where the body stands.
-    pub(super) body: Cell<*mut u8>,
+    #[inline]
+    pub(super) fn body(&self) -> *mut u8 {
+        self.body.get().as_ptr()
+    }
 }
 
 /// A header of slots.
@@ -87,7 +100,6 @@ pub(super) unsafe trait Slot: Sized {
 struct Chunk {
     base: NonNull<u8>,
     stride: u16,
-    class: u8,
     /// Slots whose header is written.
     used: u8,
 }
@@ -157,7 +169,8 @@ pub(super) struct Arena<H: Slot> {
     /// The owner's copy of the list, read without a lock.
     chunks: UnsafeCell<Vec<Chunk>>,
     memory: Arc<Chunks>,
-    free: [Cell<u32>; CLASSES],
+    /// The rooms of the free slots of each class, each holding the next.
+    free: [Cell<Option<NonNull<u8>>>; CLASSES],
     /// The chunk of each class that has unused slots.
     fresh: [Cell<u32>; CLASSES],
     header: PhantomData<H>,
@@ -171,7 +184,7 @@ impl<H: Slot> Arena<H> {
         Self {
             chunks: UnsafeCell::new(Vec::new()),
             memory,
-            free: [const { Cell::new(NONE) }; CLASSES],
+            free: [const { Cell::new(None) }; CLASSES],
             fresh: [const { Cell::new(NONE) }; CLASSES],
             header: PhantomData,
         }
@@ -212,13 +225,15 @@ impl<H: Slot> Arena<H> {
             return self.alloc_large(body);
         }
         let class = class_of(body.size());
-        let slot = self.free[class].get();
-        match self.get(slot) {
-            Some(header) => {
-                self.free[class].set(header.place().next_free.get());
-                header
-            }
-            None => self.alloc_fresh(class),
+        let Some(room) = self.free[class].get() else {
+            return self.alloc_fresh(class);
+        };
+        // SAFETY: the list holds rooms of this arena's slots that were used and freed: each holds
+        // the next one (`free`), and behind it stands a written header. The memory stays as long
+        // as the arena.
+        unsafe {
+            self.free[class].set(room.cast::<Option<NonNull<u8>>>().read());
+            room.sub(Self::BODY).cast().as_ref()
         }
     }
 
@@ -228,9 +243,7 @@ impl<H: Slot> Arena<H> {
         // SAFETY: a body that is not inline has a size above 0, or a large alignment of a type of
         // size 0, for which one byte is asked.
         let memory = unsafe { alloc(at_least_one_byte(body)) };
-        if memory.is_null() {
-            handle_alloc_error(body);
-        }
+        let memory = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(body));
         header.place().body.set(memory);
         header
     }
@@ -256,9 +269,8 @@ impl<H: Slot> Arena<H> {
         // SAFETY: the body's room begins BODY bytes into the slot.
         let body = unsafe { slot.add(Self::BODY) };
         let place = Place {
-            index,
-            next_free: Cell::new(NONE),
-            body: Cell::new(body.as_ptr()),
+            id: (class as u32) << TASK_BITS | index,
+            body: Cell::new(body),
         };
         // SAFETY: the slot was never used, so it is zeroed and this thread has it for itself, but
         // for the atomics that `init` does not write. Then the header is valid as `get` has it.
@@ -278,7 +290,6 @@ impl<H: Slot> Arena<H> {
         let mut chunk = Chunk {
             base: NonNull::dangling(),
             stride: stride as u16,
-            class: class as u8,
             used: 0,
         };
         // SAFETY: the layout's size is above 0.
@@ -299,21 +310,28 @@ impl<H: Slot> Arena<H> {
     #[inline]
     pub(super) fn free(&self, header: &H, body: Layout) {
         let place = header.place();
-        let Some(chunk) = self.chunk(place.index) else {
-            return;
-        };
         if !is_inline(body) {
-            // SAFETY: `alloc_large` allocated it with this layout; the slot's own room comes back.
-            unsafe {
-                dealloc(place.body.get(), at_least_one_byte(body));
-                place
-                    .body
-                    .set(chunk.slot(place.index).add(Self::BODY).as_ptr());
-            }
+            self.free_large(place, body);
         }
-        let head = &self.free[usize::from(chunk.class)];
-        place.next_free.set(head.get());
-        head.set(place.index);
+        let head = &self.free[(place.id >> TASK_BITS) as usize % CLASSES];
+        let room = place.body.get();
+        // SAFETY: the room is the slot's own, of 32 bytes or more and aligned to 16, and empty.
+        unsafe {
+            room.cast::<Option<NonNull<u8>>>()
+                .write(head.replace(Some(room)));
+        }
+    }
+
+    /// Frees the body's allocation; the slot's own room comes back.
+    #[cold]
+    fn free_large(&self, place: &Place, body: Layout) {
+        let chunk = self.chunk(place.index()).expect("the slot's chunk");
+        // SAFETY: `alloc_large` allocated it with this layout; the room begins BODY bytes into
+        // the slot.
+        unsafe {
+            dealloc(place.body(), at_least_one_byte(body));
+            place.body.set(chunk.slot(place.index()).add(Self::BODY));
+        }
     }
 }
 

@@ -206,12 +206,12 @@ impl Callbacks {
         let vtable = body.vtable();
         let header = self.arena.alloc(vtable.layout);
         // SAFETY: the arena gave a place of this layout.
-        unsafe { body.write(header.place.body.get()) };
+        unsafe { body.write(header.place.body()) };
         header.vtable.set(Some(vtable));
         header.created.set(body.created());
         self.len.set(self.len.get() + 1);
         CallKey {
-            index: header.place.index,
+            index: header.place.index(),
             generation: header.generation.get(),
         }
     }
@@ -252,7 +252,7 @@ impl Callbacks {
             return false;
         };
         // SAFETY: `insert` wrote the closure of this table; `take` gives it out once.
-        unsafe { (vtable.drop)(free.header.place.body.get()) };
+        unsafe { (vtable.drop)(free.header.place.body()) };
         true
     }
 
@@ -266,7 +266,7 @@ impl Callbacks {
         let Some((free, vtable)) = self.take(key) else {
             return Ok(false);
         };
-        let place = free.header.place.body.get();
+        let place = free.header.place.body();
         // SAFETY: `insert` wrote the closure of this table; `take` gives it out once.
         match catch_unwind(AssertUnwindSafe(|| unsafe { (vtable.call)(place) })) {
             Ok(()) => Ok(true),

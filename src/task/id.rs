@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Bits of a slot in the static loop table.
 pub(super) const SLOT_BITS: u32 = 12;
 /// Bits of a task index and of a task generation.
-const TASK_BITS: u32 = 24;
+pub(super) const TASK_BITS: u32 = 24;
 /// The largest task index and generation.
 pub(super) const TASK_MASK: u32 = (1 << TASK_BITS) - 1;
 

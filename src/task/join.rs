@@ -100,13 +100,11 @@ impl<T> Task<T> {
     #[inline]
     fn poll_done_task(&mut self) -> Poll<Result<T, JoinError>> {
         let (wait, raw) = self.wait_and_raw();
-        wait.check()?;
+        let forwarded = wait.finish_join()?;
         assert!(
             !raw.slot().has(TAKEN),
             "the result of {raw:?} was taken already"
         );
-        let forwarded = wait.forwarded();
-        wait.finish();
         Poll::Ready(self.take(forwarded))
     }
 

@@ -96,7 +96,7 @@ const _: () = assert!(size_of::<Header>() <= 96);
 unsafe impl Slot for Header {
     unsafe fn init(this: *mut Self, place: Place) {
         let private = Private {
-            word: Cell::new(pack(0, place.index, 0)),
+            word: Cell::new(pack(0, place.index(), 0)),
             nodes: Cell::new(NONE),
             scope: Cell::new(ROOT),
             kept: Cell::new(0),
@@ -121,7 +121,7 @@ unsafe impl Slot for Header {
 impl Header {
     #[inline]
     pub(super) fn index(&self) -> u32 {
-        self.private.place.index
+        self.private.place.index()
     }
 
     #[inline]
@@ -177,7 +177,7 @@ impl Header {
 
     #[inline]
     pub(super) fn body(&self) -> *mut u8 {
-        self.private.place.body.get()
+        self.private.place.body()
     }
 
     #[inline]

@@ -27,7 +27,7 @@ use super::slot::{
     SCHEDULED, STARTED, TAKEN,
 };
 use super::tasks::Tasks;
-use super::waker::{drop_waker, wake_from, waker};
+use super::waker::{wake_from, waker};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
@@ -185,32 +185,37 @@ impl Tasks {
     #[inline]
     pub(super) fn retire(&self, slot: &Header) {
         let flags = slot.flags();
-        if flags & PANICKED != 0 {
-            self.report_panic(slot);
-        }
         let Some(vtable) = slot.vtable() else {
             return;
         };
-        if flags & (TAKEN | CANCELLED | PANICKED) == 0
-            && vtable.output_needs_drop
-            && let Err(payload) = self.drop_body(slot)
-        {
+        if flags & (PANICKED | NAMED) != 0 {
+            self.retire_known(slot, flags);
+        }
+        if flags & (TAKEN | CANCELLED | PANICKED) == 0 && vtable.output_needs_drop {
+            self.drop_unread(slot);
+        }
+        slot.vacate();
+        self.arena.free(slot, vtable.layout);
+    }
+
+    fn drop_unread(&self, slot: &Header) {
+        if let Err(payload) = self.drop_body(slot) {
             self.report(Report {
                 message: Report::DROP_PANICKED,
                 task: self.task_ref(slot),
                 payload: Some(payload),
             });
         }
-        if flags & NAMED != 0
-            && let Some(id) = slot.id()
-        {
+    }
+
+    #[cold]
+    fn retire_known(&self, slot: &Header, flags: u32) {
+        if flags & PANICKED != 0 {
+            self.report_panic(slot);
+        }
+        if let Some(id) = slot.id() {
             self.shared.remove_name(id);
         }
-        if let Some(joiner) = slot.joiner().take() {
-            drop_waker(joiner);
-        }
-        slot.vacate();
-        self.arena.free(slot, vtable.layout);
     }
 
     #[cold]

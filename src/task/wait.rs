@@ -255,12 +255,31 @@ impl Wait {
         index
     }
 
-    /// For a join: whose request went to the awaited task, if one did.
-    pub(super) fn forwarded(&self) -> Option<u32> {
-        let (tasks, index) = self.node.as_ref()?;
-        tasks
-            .nodes
-            .update(*index, |node| node.forwarded.then_some(node.mark))
+    /// For a join whose task is done: the node goes. `Ok(Some)`: whose request had gone to that task.
+    ///
+    /// # Errors
+    /// [`Cancelled`] as `check`.
+    #[inline]
+    pub(super) fn finish_join(&mut self) -> Result<Option<u32>, Cancelled> {
+        match &self.node {
+            Some((tasks, index)) if tasks.nodes.mark(*index) != UNMARKED => self.finish_marked(),
+            _ => {
+                self.finish();
+                Ok(None)
+            }
+        }
+    }
+
+    #[cold]
+    fn finish_marked(&mut self) -> Result<Option<u32>, Cancelled> {
+        self.check()?;
+        let forwarded = self.node.as_ref().and_then(|(tasks, index)| {
+            tasks
+                .nodes
+                .update(*index, |node| node.forwarded.then_some(node.mark))
+        });
+        self.finish();
+        Ok(forwarded)
     }
 
     /// The result is taken: the node goes. Dropping the wait does the same.
