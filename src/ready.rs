@@ -9,7 +9,6 @@
 //! is pushed here by the loop itself.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 
 /// Which table the index of a [`ReadyEntry`] points into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,40 +65,126 @@ impl ReadyEntry {
 }
 
 /// The queue itself; see the module.
-#[derive(Debug, Default)]
+///
+/// A ring of entries that is written and read field by field: an entry is often popped right after
+/// it was pushed, and a wide load of what narrow stores just wrote would stall.
+#[derive(Debug)]
 pub struct ReadyQueue {
-    entries: RefCell<VecDeque<ReadyEntry>>,
+    ring: RefCell<Ring>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    /// A power of two of them.
+    entries: Box<[ReadyEntry]>,
+    /// Where the oldest stands.
+    first: usize,
+    len: usize,
+}
+
+const CAPACITY: usize = 256;
+const NOTHING: ReadyEntry = ReadyEntry::task(0, 0);
+
+impl Ring {
+    /// The place of the entry `number` after the oldest.
+    #[inline]
+    fn place(&self, number: usize) -> usize {
+        self.first.wrapping_add(number) & (self.entries.len() - 1)
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let mut entries = vec![NOTHING; self.entries.len() * 2].into_boxed_slice();
+        for (number, entry) in entries.iter_mut().enumerate().take(self.len) {
+            *entry = self.entries[self.place(number)];
+        }
+        self.entries = entries;
+        self.first = 0;
+    }
+}
+
+impl Default for ReadyQueue {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl ReadyQueue {
     /// An empty queue.
     pub fn new() -> Self {
         Self {
-            entries: RefCell::new(VecDeque::with_capacity(256)),
+            ring: RefCell::new(Ring {
+                entries: vec![NOTHING; CAPACITY].into_boxed_slice(),
+                first: 0,
+                len: 0,
+            }),
         }
     }
 
     /// Appends an entry.
     #[inline]
     pub fn push(&self, entry: ReadyEntry) {
-        self.entries.borrow_mut().push_back(entry);
+        let mut ring = self.ring.borrow_mut();
+        if ring.len == ring.entries.len() {
+            ring.grow();
+        }
+        let place = ring.place(ring.len);
+        ring.entries[place] = entry;
+        ring.len += 1;
     }
 
     /// Takes the oldest entry.
     #[inline]
     pub fn pop(&self) -> Option<ReadyEntry> {
-        self.entries.borrow_mut().pop_front()
+        let mut ring = self.ring.borrow_mut();
+        if ring.len == 0 {
+            return None;
+        }
+        let place = ring.place(0);
+        ring.first = place + 1;
+        ring.len -= 1;
+        Some(ring.entries[place])
     }
 
     /// How many entries wait.
     #[inline]
     pub fn len(&self) -> usize {
-        self.entries.borrow().len()
+        self.ring.borrow().len
     }
 
     /// Whether nothing waits.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_in_order_around_the_ring_and_while_it_grows() {
+        let queue = ReadyQueue::new();
+        let (mut pushed, mut popped) = (0, 0);
+        for round in 1..=20 {
+            for _ in 0..round * 60 {
+                queue.push(ReadyEntry::callback(pushed, pushed ^ 5));
+                pushed += 1;
+            }
+            for _ in 0..round * 50 {
+                let entry = queue.pop().unwrap();
+                assert_eq!((entry.index, entry.generation), (popped, popped ^ 5));
+                assert_eq!(entry.kind, Kind::Callback);
+                popped += 1;
+            }
+            assert_eq!(queue.len(), (pushed - popped) as usize);
+        }
+        assert!(!queue.is_empty());
+        while let Some(entry) = queue.pop() {
+            assert_eq!(entry.index, popped);
+            popped += 1;
+        }
+        assert_eq!((popped, queue.is_empty()), (pushed, true));
     }
 }
