@@ -40,6 +40,7 @@ mod lease;
 mod op;
 mod pool;
 mod table;
+mod target;
 pub mod uring;
 
 use std::io;
@@ -57,7 +58,8 @@ pub use lease::Lease;
 pub use op::{Op, SockAddr};
 pub use pool::{BUFFER_SIZE, MAX_BUFFERS, Pool, SEGMENT_BUFFERS};
 pub(crate) use table::MAX_OPERATIONS;
-pub use table::{Complete, Delivery, Dispatch, Event, OpTable, Orphaned, Target};
+pub use table::OpTable;
+pub use target::{Adopted, Complete, Delivery, Dispatch, Event, Orphaned, Target};
 
 /// Which driver a loop runs on, or shall run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,7 +15,7 @@
 use super::buf::Buf;
 use super::chunk::Gather;
 use super::fd::Fd;
-use super::table::Parts;
+use super::target::Parts;
 use std::ffi::CString;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
