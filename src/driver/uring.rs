@@ -208,6 +208,7 @@ impl Driver for UringDriver {
             || self.ring.has_completions()
             || !self.done.is_empty()
             || !self.marks.is_empty()
+            || !self.unsettled.is_empty()
             || self.may_feed()
     }
 

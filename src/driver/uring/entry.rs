@@ -172,6 +172,8 @@ fn rare(op: &mut Op) -> Result<(Entry, Tag), i32> {
             let Some(fd) = fd else {
                 return Err(libc::EBADF);
             };
+            // Trap T3: this ends nothing that is armed on the same file, and the peer hears of no
+            // end while something is. Such operations hold an `Fd`; here nobody else does.
             let fd = types::Fd(fd.as_raw_fd());
             return Ok((opcode::Close::new(fd).build(), Tag::Close));
         }

@@ -52,19 +52,23 @@ impl UringDriver {
             counters,
             ..
         } = self;
-        for entry in ring.completions() {
-            counters.completed += 1;
+        let completions = ring.completions();
+        counters.completed += completions.len() as u64;
+        for entry in completions {
             let (bits, result, flags) = (entry.user_data(), entry.result(), entry.flags());
             let key = tag::key(bits);
+            // On every message's way: bytes of a receive that goes on.
+            const DATA: u32 = FLAG_BUFFER | FLAG_MORE;
+            if flags & DATA == DATA && result > 0 && tag::is_receive(bits) {
+                out.push(Completion {
+                    key,
+                    result,
+                    flags: flags & SHARED,
+                });
+                continue;
+            }
             let more = flags & FLAG_MORE;
             match tag::tag(bits) {
-                Some(Tag::Receive) if flags & 3 == FLAG_BUFFER | FLAG_MORE && result > 0 => {
-                    out.push(Completion {
-                        key,
-                        result,
-                        flags: flags & SHARED,
-                    });
-                }
                 Some(Tag::Plain) => out.push(Completion::last(key, result)),
                 Some(Tag::Send) => beliefs.correct(out, key, result),
                 Some(Tag::Descriptor) => out.push(descriptor(key, result, 0)),

@@ -80,6 +80,12 @@ pub(super) const fn tag(bits: u64) -> Option<Tag> {
     })
 }
 
+/// Whether the tag is [`Tag::Receive`].
+#[inline]
+pub(super) const fn is_receive(bits: u64) -> bool {
+    (bits as u32) >> SHIFT == Tag::Receive as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
