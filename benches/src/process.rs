@@ -68,12 +68,13 @@ pub fn list(program: &Path) -> io::Result<Vec<String>> {
 }
 
 impl Server {
-    /// Starts a server and waits until it listens. `mode` is `echo` or `http`; `counting` counts
-    /// allocations from the start.
+    /// Starts a server and waits until it listens. `mode` is `echo` or `http`, `buffer` the bytes of
+    /// a connection's buffer where each has its own; `counting` counts allocations from the start.
     pub fn start(
         program: &Path,
         name: &str,
         mode: &str,
+        buffer: usize,
         core: usize,
         counting: bool,
     ) -> io::Result<Server> {
@@ -81,7 +82,8 @@ impl Server {
         page.count(counting);
         let mut command = Command::new(program);
         command
-            .args([name, mode, &fd.as_raw_fd().to_string()])
+            .args([name, mode])
+            .args([buffer.to_string(), fd.as_raw_fd().to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         // SAFETY: only system calls between fork and exec.

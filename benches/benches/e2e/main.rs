@@ -73,9 +73,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     if idle > 0 {
         println!("\nmemory of {idle} idle connections");
         for server in &servers {
-            let result = measure::memory(&mut load, server, program, &options, idle)?;
-            println!("{server}: {} B each, {} B of heap", result.0, result.1);
-            memory.push(result);
+            for buffer in [measure::SMALL_BUFFER, measure::BUFFER] {
+                let result = measure::memory(&mut load, server, buffer, program, &options, idle)?;
+                println!(
+                    "{server}, {buffer} B received at once: {} B each, {} B of heap",
+                    result.memory, result.heap
+                );
+                memory.push(result);
+            }
         }
     }
     let report = report::Report {

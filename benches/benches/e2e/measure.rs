@@ -12,6 +12,12 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// Bytes that servers receive at once at most.
+pub const BUFFER: usize = 16 * 1024;
+
+/// The smaller buffer for which memory is measured too.
+pub const SMALL_BUFFER: usize = 1024;
+
 /// What a server did in a cell.
 pub struct Figures {
     pub server: String,
@@ -72,7 +78,8 @@ pub fn cell(
 ) -> io::Result<Measured> {
     let mut all = Vec::new();
     for name in servers {
-        let server = Server::start(program, name, cell.mode(), options.server_core, false)?;
+        let core = options.server_core;
+        let server = Server::start(program, name, cell.mode(), BUFFER, core, false)?;
         let session = named(load.open(server.port(), cell.work, cell.connections), name)?;
         named(load.drive(&session, options.slice * 2), name)?;
         all.push(Running {
@@ -190,29 +197,38 @@ fn cycle(
     Ok(())
 }
 
-/// Bytes of memory, and of heap, for each of so many connections, each served once.
+/// Bytes for an idle connection, of memory and of heap.
+pub struct Memory {
+    pub server: String,
+    pub memory: i64,
+    pub heap: i64,
+}
+
+/// Measures that over so many connections, each served once.
 pub fn memory(
     load: &mut Load,
     name: &str,
+    buffer: usize,
     program: &Path,
     options: &Options,
     connections: usize,
-) -> io::Result<(i64, i64)> {
+) -> io::Result<Memory> {
     let work = Work::Echo {
         size: 64,
         in_flight: 1,
     };
-    let server = Server::start(program, name, "echo", options.server_core, true)?;
+    let server = Server::start(program, name, "echo", buffer, options.server_core, true)?;
     let few = named(load.open(server.port(), work, 10), name)?;
     named(load.drive(&few, Duration::from_millis(20)), name)?;
     let (memory, heap) = (server.memory()?, server.page().live());
     let many = named(load.open(server.port(), work, connections), name)?;
     named(load.once(&many), name)?;
     let each = |bytes: i64| bytes / connections as i64;
-    let result = (
-        each(server.memory()? as i64 - memory as i64),
-        each(server.page().live() - heap),
-    );
+    let result = Memory {
+        server: name.to_owned(),
+        memory: each(server.memory()? as i64 - memory as i64),
+        heap: each(server.page().live() - heap),
+    };
     named(load.close(many), name)?;
     named(load.close(few), name)?;
     Ok(result)

@@ -13,6 +13,7 @@ e2e: measures servers against each other, end to end
   --cycles N       cycles of each cell (15)
   --slice MS       milliseconds of a slice (50)
   --idle N         idle connections whose memory is measured (10000), 0: none
+  --memory-only    measures no cells, only that memory
   --no-syscalls    does not count system calls
   --realtime       load and servers run before everything else, half of the time, where the
                    machine has other work to do
@@ -30,6 +31,7 @@ pub struct Options {
     pub idle: usize,
     pub system_calls: bool,
     pub realtime: bool,
+    memory_only: bool,
     pub load_core: usize,
     pub server_core: usize,
     pub out: PathBuf,
@@ -60,6 +62,7 @@ impl Options {
             idle: 10_000,
             system_calls: true,
             realtime: false,
+            memory_only: false,
             load_core: 0,
             server_core: 1,
             out: PathBuf::new(),
@@ -94,6 +97,7 @@ impl Options {
                 "--cycles" => options.cycles = number(value()?)?.max(1),
                 "--slice" => options.slice = Duration::from_millis(number(value()?)? as u64),
                 "--idle" => options.idle = number(value()?)?,
+                "--memory-only" => options.memory_only = true,
                 "--realtime" => options.realtime = true,
                 "--no-syscalls" => options.system_calls = false,
                 "--load-core" => options.load_core = number(value()?)?,
@@ -104,7 +108,9 @@ impl Options {
                 other => return Err(format!("{other}: no such option; --help names them")),
             }
         }
-        let whole = options.only_cells.is_empty() && options.only_servers.is_empty();
+        let whole = options.only_cells.is_empty()
+            && options.only_servers.is_empty()
+            && !options.memory_only;
         options.out = out.unwrap_or_else(|| {
             if whole {
                 PathBuf::from(concat!(
@@ -138,6 +144,9 @@ impl Options {
 
     /// Those of the cells that are to be measured.
     pub fn cells(&self) -> Result<Vec<Cell>, String> {
+        if self.memory_only {
+            return Ok(Vec::new());
+        }
         let mut cells = Cell::all();
         if !self.only_cells.is_empty() {
             cells.retain(|cell| {

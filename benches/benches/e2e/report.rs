@@ -1,7 +1,7 @@
 //! Tables and charts.
 
 use crate::cells::Row;
-use crate::measure::Measured;
+use crate::measure::{Measured, Memory};
 use crate::options::Options;
 use ringloop_benches::chart::Chart;
 use ringloop_benches::stats::geometric_mean;
@@ -15,8 +15,8 @@ pub struct Report<'a> {
     pub tool: Option<Tool>,
     pub servers: Vec<String>,
     pub measured: Vec<Measured>,
-    /// Bytes of memory and of heap for an idle connection, in the order of the servers.
-    pub memory: Vec<(i64, i64)>,
+    /// In the order of the servers, the small buffer first.
+    pub memory: Vec<Memory>,
     pub idle: usize,
     pub options: &'a Options,
 }
@@ -88,6 +88,9 @@ impl Report<'_> {
 
     /// The table of ratios, one line for each row, and that of memory.
     pub fn summary(&self) -> String {
+        if self.measured.is_empty() {
+            return self.memory_table();
+        }
         let mut table = Table::new(
             std::iter::once("cells").chain(self.servers.iter().skip(1).map(String::as_str)),
         );
@@ -109,12 +112,21 @@ impl Report<'_> {
         if self.memory.is_empty() {
             return String::new();
         }
-        let mut table = Table::new(["server", "memory B", "heap B"]);
-        for (server, (memory, heap)) in self.servers.iter().zip(&self.memory) {
-            table.row([server.clone(), memory.to_string(), heap.to_string()]);
+        let columns = |buffer: &str| [format!("memory, {buffer}"), format!("heap, {buffer}")];
+        let mut table = Table::new(
+            std::iter::once("server".to_owned())
+                .chain(columns("1 KiB"))
+                .chain(columns("16 KiB")),
+        );
+        for pair in self.memory.chunks(2) {
+            let bytes = pair.iter().flat_map(|memory| [memory.memory, memory.heap]);
+            table.row(
+                std::iter::once(pair[0].server.clone()).chain(bytes.map(|bytes| bytes.to_string())),
+            );
         }
         format!(
-            "User memory of an idle connection ({} of them, each served once):\n\n{}",
+            "Bytes of user memory for an idle connection ({} of them, each served once), with buffers \
+             of 1 KiB and of 16 KiB where each connection has one:\n\n{}",
             self.idle,
             table.markdown()
         )

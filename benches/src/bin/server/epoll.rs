@@ -2,7 +2,7 @@
 //! the socket has no more; a receive that did not fill the buffer is taken for the end.
 
 use crate::answer::Handler;
-use crate::{BUFFER_SIZE, Mode};
+use crate::{Mode, POOLED_BUFFER, Settings};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -28,7 +28,7 @@ fn check(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-pub fn serve(listener: TcpListener, mode: Mode) -> io::Result<()> {
+pub fn serve(listener: TcpListener, settings: Settings) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     // SAFETY: no pointers.
     let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) } as isize)?;
@@ -39,8 +39,8 @@ pub fn serve(listener: TcpListener, mode: Mode) -> io::Result<()> {
         epoll,
         conns: Vec::new(),
         free: Vec::new(),
-        mode,
-        buffer: vec![0; BUFFER_SIZE].into(),
+        mode: settings.mode,
+        buffer: vec![0; POOLED_BUFFER].into(),
     };
     this.watch(listener.as_raw_fd(), LISTENER, libc::EPOLLIN)?;
     loop {

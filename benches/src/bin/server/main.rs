@@ -1,6 +1,6 @@
-//! The servers that are measured: `server NAME echo|http FD`, where FD is the descriptor of the
-//! shared page of counters. Prints its port, then serves 127.0.0.1 until it is killed.
-//! `server list` prints the names.
+//! The servers that are measured: `server NAME echo|http BUFFER FD`, where BUFFER is how many bytes
+//! a connection receives at once at most, and FD the descriptor of the shared page of counters.
+//! Prints its port, then serves 127.0.0.1 until it is killed. `server list` prints the names.
 
 mod alloc;
 mod answer;
@@ -23,10 +23,19 @@ pub enum Mode {
     Http,
 }
 
-/// Bytes that every server receives at once at most.
-pub const BUFFER_SIZE: usize = 16 * 1024;
+/// What a server is asked to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What it does with what it receives.
+    pub mode: Mode,
+    /// Bytes that it receives at once at most, where each connection has a buffer of its own.
+    pub buffer: usize,
+}
 
-type Serve = fn(TcpListener, Mode) -> io::Result<()>;
+/// Bytes of a buffer that connections share or take from a pool.
+pub const POOLED_BUFFER: usize = 16 * 1024;
+
+type Serve = fn(TcpListener, Settings) -> io::Result<()>;
 
 const SERVERS: &[(&str, Serve)] = &[
     ("ring", ring::serve),
@@ -49,7 +58,7 @@ const SERVERS: &[(&str, Serve)] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, name, mode, fd] = arguments.as_slice() else {
+    let [_, name, mode, buffer, fd] = arguments.as_slice() else {
         for (name, _) in SERVERS {
             println!("{name}");
         }
@@ -67,6 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     alloc::report_to(Page::attach(fd.parse()?)?);
     let listener = net::listen()?;
     println!("{}", listener.local_addr()?.port());
-    serve(listener, mode)?;
+    let buffer = buffer.parse()?;
+    serve(listener, Settings { mode, buffer })?;
     Ok(())
 }

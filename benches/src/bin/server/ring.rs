@@ -11,7 +11,7 @@
 //!                              └──completion──▶ Armed ──completion, all went──▶ Idle
 //! ```
 
-use crate::{BUFFER_SIZE, Mode};
+use crate::{Mode, POOLED_BUFFER, Settings};
 use io_uring::{opcode, squeue, types::Fd};
 use ringloop_benches::http::{self, RESPONSE, Rest};
 use ringloop_benches::ring::{Buffers, Cqe, Ring};
@@ -80,16 +80,16 @@ struct Loop {
     awake: bool,
 }
 
-pub fn serve(listener: TcpListener, mode: Mode) -> io::Result<()> {
+pub fn serve(listener: TcpListener, settings: Settings) -> io::Result<()> {
     let ring = Ring::new(256, 4096, false)?;
-    let buffers = Buffers::new(&ring, BUFFER_SIZE, BUFFERS, MAX_BUFFERS)?;
+    let buffers = Buffers::new(&ring, POOLED_BUFFER, BUFFERS, MAX_BUFFERS)?;
     let mut this = Loop {
         ring,
         buffers,
         conns: Vec::new(),
         free: Vec::new(),
         listener: listener.as_raw_fd(),
-        mode,
+        mode: settings.mode,
         dirty: Vec::new(),
         unsettled: Vec::new(),
         starved: Vec::new(),

@@ -1,7 +1,7 @@
 //! ringloop: on io_uring or epoll, with callbacks or with streams.
 
-use crate::Mode;
 use crate::answer::Handler;
+use crate::{Mode, Settings};
 use bytes::Bytes;
 use ringloop::protocol::{BaseProtocol, Protocol};
 use ringloop::stream::{StreamReader, StreamWriter, start_server};
@@ -14,20 +14,20 @@ use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
 
-pub fn protocol_on_uring(listener: TcpListener, mode: Mode) -> io::Result<()> {
-    serve_protocol(listener, mode, DriverKind::Uring)
+pub fn protocol_on_uring(listener: TcpListener, settings: Settings) -> io::Result<()> {
+    serve_protocol(listener, settings.mode, DriverKind::Uring)
 }
 
-pub fn protocol_on_epoll(listener: TcpListener, mode: Mode) -> io::Result<()> {
-    serve_protocol(listener, mode, DriverKind::Epoll)
+pub fn protocol_on_epoll(listener: TcpListener, settings: Settings) -> io::Result<()> {
+    serve_protocol(listener, settings.mode, DriverKind::Epoll)
 }
 
-pub fn streams_on_uring(listener: TcpListener, mode: Mode) -> io::Result<()> {
-    serve_streams(listener, mode, DriverKind::Uring)
+pub fn streams_on_uring(listener: TcpListener, settings: Settings) -> io::Result<()> {
+    serve_streams(listener, settings.mode, DriverKind::Uring)
 }
 
-pub fn streams_on_epoll(listener: TcpListener, mode: Mode) -> io::Result<()> {
-    serve_streams(listener, mode, DriverKind::Epoll)
+pub fn streams_on_epoll(listener: TcpListener, settings: Settings) -> io::Result<()> {
+    serve_streams(listener, settings.mode, DriverKind::Epoll)
 }
 
 fn options(listener: TcpListener) -> ServerOptions {

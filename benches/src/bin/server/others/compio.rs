@@ -1,25 +1,25 @@
 //! compio on io_uring: receives into a buffer of the connection, or multishot from its pool.
 
+use crate::Settings;
 use crate::answer::Handler;
-use crate::{BUFFER_SIZE, Mode};
 use compio::buf::BufResult;
 use compio::io::{AsyncRead, AsyncWriteExt};
 use compio::net::{TcpListener, TcpStream};
 use std::io;
 
-pub fn serve(listener: std::net::TcpListener, mode: Mode) -> io::Result<()> {
+pub fn serve(listener: std::net::TcpListener, settings: Settings) -> io::Result<()> {
     compio::runtime::Runtime::new()?.block_on(async {
         let listener = TcpListener::from_std(listener)?;
         loop {
             let (stream, _) = listener.accept().await?;
-            compio::runtime::spawn(connection(stream, mode)).detach();
+            compio::runtime::spawn(connection(stream, settings)).detach();
         }
     })
 }
 
-async fn connection(mut stream: TcpStream, mode: Mode) -> io::Result<()> {
-    let mut handler = Handler::new(mode);
-    let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER_SIZE);
+async fn connection(mut stream: TcpStream, settings: Settings) -> io::Result<()> {
+    let mut handler = Handler::new(settings.mode);
+    let mut buffer: Vec<u8> = Vec::with_capacity(settings.buffer);
     loop {
         let BufResult(result, filled) = stream.read(buffer).await;
         buffer = filled;

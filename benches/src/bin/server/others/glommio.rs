@@ -1,14 +1,14 @@
 //! glommio on one executor.
 
+use crate::Settings;
 use crate::answer::Handler;
-use crate::{BUFFER_SIZE, Mode};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::{TcpListener, TcpStream};
 use glommio::{LocalExecutorBuilder, Placement};
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd};
 
-pub fn serve(listener: std::net::TcpListener, mode: Mode) -> io::Result<()> {
+pub fn serve(listener: std::net::TcpListener, settings: Settings) -> io::Result<()> {
     LocalExecutorBuilder::new(Placement::Unbound)
         .make()?
         .run(async {
@@ -16,14 +16,14 @@ pub fn serve(listener: std::net::TcpListener, mode: Mode) -> io::Result<()> {
             let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
             loop {
                 let stream = listener.accept().await?;
-                glommio::spawn_local(connection(stream, mode)).detach();
+                glommio::spawn_local(connection(stream, settings)).detach();
             }
         })
 }
 
-async fn connection(mut stream: TcpStream, mode: Mode) -> io::Result<()> {
-    let mut handler = Handler::new(mode);
-    let mut buffer = vec![0; BUFFER_SIZE];
+async fn connection(mut stream: TcpStream, settings: Settings) -> io::Result<()> {
+    let mut handler = Handler::new(settings.mode);
+    let mut buffer = vec![0; settings.buffer];
     loop {
         let length = stream.read(&mut buffer).await?;
         if length == 0 {

@@ -1,26 +1,26 @@
 //! monoio with the driver that it picks, io_uring where there is one.
 
+use crate::Settings;
 use crate::answer::Handler;
-use crate::{BUFFER_SIZE, Mode};
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
 use std::io;
 
-pub fn serve(listener: std::net::TcpListener, mode: Mode) -> io::Result<()> {
+pub fn serve(listener: std::net::TcpListener, settings: Settings) -> io::Result<()> {
     monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
         .build()?
         .block_on(async {
             let listener = TcpListener::from_std(listener)?;
             loop {
                 let (stream, _) = listener.accept().await?;
-                monoio::spawn(connection(stream, mode));
+                monoio::spawn(connection(stream, settings));
             }
         })
 }
 
-async fn connection(mut stream: TcpStream, mode: Mode) -> io::Result<()> {
-    let mut handler = Handler::new(mode);
-    let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER_SIZE);
+async fn connection(mut stream: TcpStream, settings: Settings) -> io::Result<()> {
+    let mut handler = Handler::new(settings.mode);
+    let mut buffer: Vec<u8> = Vec::with_capacity(settings.buffer);
     let mut result;
     loop {
         (result, buffer) = stream.read(buffer).await;

@@ -1,26 +1,26 @@
 //! smol on a local executor.
 
+use crate::Settings;
 use crate::answer::Handler;
-use crate::{BUFFER_SIZE, Mode};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::{Async, LocalExecutor};
 use std::io;
 use std::net::{TcpListener, TcpStream};
 
-pub fn serve(listener: TcpListener, mode: Mode) -> io::Result<()> {
+pub fn serve(listener: TcpListener, settings: Settings) -> io::Result<()> {
     let executor = LocalExecutor::new();
     let listener = Async::new(listener)?;
     smol::block_on(executor.run(async {
         loop {
             let (stream, _) = listener.accept().await?;
-            executor.spawn(connection(stream, mode)).detach();
+            executor.spawn(connection(stream, settings)).detach();
         }
     }))
 }
 
-async fn connection(mut stream: Async<TcpStream>, mode: Mode) -> io::Result<()> {
-    let mut handler = Handler::new(mode);
-    let mut buffer = vec![0; BUFFER_SIZE];
+async fn connection(mut stream: Async<TcpStream>, settings: Settings) -> io::Result<()> {
+    let mut handler = Handler::new(settings.mode);
+    let mut buffer = vec![0; settings.buffer];
     loop {
         let length = stream.read(&mut buffer).await?;
         if length == 0 {

@@ -1,12 +1,12 @@
 //! tokio on its current-thread runtime.
 
+use crate::Settings;
 use crate::answer::Handler;
-use crate::{BUFFER_SIZE, Mode};
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-pub fn serve(listener: std::net::TcpListener, mode: Mode) -> io::Result<()> {
+pub fn serve(listener: std::net::TcpListener, settings: Settings) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -15,14 +15,14 @@ pub fn serve(listener: std::net::TcpListener, mode: Mode) -> io::Result<()> {
             let listener = TcpListener::from_std(listener)?;
             loop {
                 let (stream, _) = listener.accept().await?;
-                tokio::spawn(connection(stream, mode));
+                tokio::spawn(connection(stream, settings));
             }
         })
 }
 
-async fn connection(mut stream: TcpStream, mode: Mode) -> io::Result<()> {
-    let mut handler = Handler::new(mode);
-    let mut buffer = vec![0; BUFFER_SIZE];
+async fn connection(mut stream: TcpStream, settings: Settings) -> io::Result<()> {
+    let mut handler = Handler::new(settings.mode);
+    let mut buffer = vec![0; settings.buffer];
     loop {
         let length = stream.read(&mut buffer).await?;
         if length == 0 {
