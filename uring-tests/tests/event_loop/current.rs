@@ -1,0 +1,105 @@
+//! The running loop, jobs in threads, tasks on a closed loop.
+
+use std::rc::Rc;
+use std::sync::mpsc::channel;
+
+use ringloop::task::TaskOptions;
+use ringloop::{EventLoopExt, LoopError, get_running_loop, try_get_running_loop};
+use uring_tests::on_both_drivers;
+
+use crate::support::{Dropped, Order, Watch, panic_of};
+use crate::tasks::{cancelled, me};
+
+on_both_drivers! {
+    fn cur_01_the_running_loop_is_known_inside_and_only_there(kind: DriverKind) {
+        let l = Watch::new(kind);
+        assert_eq!(try_get_running_loop().err(), Some(LoopError::NoRunningLoop));
+        assert_eq!(panic_of(get_running_loop), "no running event loop");
+        let order = Order::new();
+        let (note, own) = (order.clone(), l.event_loop());
+        let same = move || note.add(Rc::ptr_eq(&get_running_loop(), &own));
+        let (in_task, in_callback) = (same.clone(), same);
+        l.call_soon(in_callback).unwrap();
+        l.run(async move {
+            in_task();
+            ringloop::yield_now().await.unwrap();
+            in_task();
+            // Another thread has none.
+            let thread = std::thread::spawn(|| try_get_running_loop().err());
+            assert_eq!(thread.join().unwrap(), Some(LoopError::NoRunningLoop));
+        });
+        assert_eq!(order.take(), [true; 3]);
+        assert_eq!(try_get_running_loop().err(), Some(LoopError::NoRunningLoop));
+    }
+
+    fn exe_01_a_job_runs_in_another_thread_and_its_value_comes_back(kind: DriverKind) {
+        let l = Watch::new(kind);
+        let here = std::thread::current().id();
+        let job = || {
+            let thread = std::thread::current();
+            (thread.id(), thread.name().map(str::to_owned))
+        };
+        // Through the loop as programs hold it.
+        let (there, name) = l.run(l.event_loop().run_in_executor(job)).unwrap();
+        assert_ne!(there, here);
+        assert!(name.is_some_and(|name| name.starts_with("ringloop")));
+        let failed = l.run(l.run_in_executor(|| panic!("in a job"))).map(|(): ()| ());
+        assert!(failed.unwrap_err().to_string().contains("in a job"));
+    }
+
+    /// And one that has not begun goes with its thread's turn; its value goes nowhere.
+    fn exe_02_a_job_whose_waiter_is_gone_ends_on_its_own(kind: DriverKind) {
+        let l = Watch::new(kind);
+        let (begin, begun) = channel();
+        let (release, released) = channel::<()>();
+        let (end, ended) = channel();
+        let job = l.run_in_executor(move || {
+            begin.send(()).unwrap();
+            released.recv().unwrap();
+            end.send(()).unwrap();
+            "nobody's"
+        });
+        let mut task = l.create_task(job).unwrap();
+        l.turn();
+        begun.recv().unwrap();
+        task.cancel();
+        l.turn();
+        drop(cancelled(&mut task));
+        l.close().unwrap();
+        release.send(()).unwrap();
+        ended.recv().unwrap();
+        assert!(l.told().is_empty());
+    }
+
+    fn tfc_03_a_task_on_a_closed_loop_is_dropped_unpolled(kind: DriverKind) {
+        let l = Watch::new(kind);
+        l.close().unwrap();
+        let order = Order::new();
+        let (ran, dropped) = (order.clone(), Dropped(order.clone(), "dropped"));
+        let refused = l.create_task(async move {
+            let _dropped = dropped;
+            ran.add("ran");
+        });
+        assert_eq!(refused.unwrap_err(), LoopError::Closed);
+        assert_eq!(order.take(), ["dropped"]);
+        assert!(l.told().is_empty());
+    }
+
+    fn tsk_05_names_rise_and_can_be_chosen(kind: DriverKind) {
+        let l = Watch::new(kind);
+        let number = |name: String| -> u64 { name.strip_prefix("Task-").unwrap().parse().unwrap() };
+        let numbers: Vec<_> = (0..200)
+            .map(|_| number(l.create_task(async {}).unwrap().get_name()))
+            .collect();
+        assert!(numbers.is_sorted_by(|one, other| one < other));
+        let named = l
+            .create_task_with(async { me().as_ref().name() }, TaskOptions::named("chosen"))
+            .unwrap();
+        assert_eq!(named.get_name(), "chosen");
+        assert!(format!("{named:?}").contains("name='chosen'"));
+        let seen = named.as_ref();
+        named.set_name(format!("{} {}", 1, 2.5));
+        assert_eq!(seen.name(), "1 2.5");
+        assert_eq!(l.run(named).unwrap(), "1 2.5");
+    }
+}
