@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 
 /// One connection, with `await`.
 async fn echo(mut reader: StreamReader, writer: StreamWriter, service: Rc<Service>) {
-    let client = service.connected(writer.transport());
+    let client = service.connected(&writer.transport());
     let echoing: io::Result<()> = async {
         while let Some(data) = reader.read_lease().await? {
             client.set_busy(true);

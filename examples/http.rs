@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 // --- with await
 
 async fn serve(mut reader: StreamReader, writer: StreamWriter, service: Rc<Service>) {
-    let client = service.connected(writer.transport());
+    let client = service.connected(&writer.transport());
     if answer_requests(&mut reader, &writer, &client)
         .await
         .is_err()

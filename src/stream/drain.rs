@@ -1,7 +1,6 @@
 //! What a writer waits for.
 
 use super::protocol::{Flag, StreamReaderProtocol};
-use crate::protocol::Transport;
 use crate::task::{Wait, WaitsFor};
 use std::future::Future;
 use std::io;
@@ -26,7 +25,6 @@ enum Stage {
 ///           └─ Paused ──resumed, or lost without an error──▶ done
 /// ```
 pub(super) struct Drain<'a> {
-    transport: &'a dyn Transport,
     stream: &'a StreamReaderProtocol,
     wait: Wait,
     stage: Stage,
@@ -34,9 +32,8 @@ pub(super) struct Drain<'a> {
 
 impl<'a> Drain<'a> {
     #[inline]
-    pub(super) fn new(transport: &'a dyn Transport, stream: &'a StreamReaderProtocol) -> Self {
+    pub(super) fn new(stream: &'a StreamReaderProtocol) -> Self {
         Self {
-            transport,
             stream,
             wait: Wait::new(),
             stage: Stage::New,
@@ -52,7 +49,7 @@ impl<'a> Drain<'a> {
         {
             return Some(Err(error));
         }
-        if self.stage == Stage::New && self.transport.is_closing() {
+        if self.stage == Stage::New && stream.is_closing() {
             return None;
         }
         let lost = stream.has(Flag::Lost);

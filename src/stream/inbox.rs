@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 
 /// The most received buffers kept for a stream that is being read: one whole run of an armed
 /// receive.
-const KEPT_READING: usize = 32;
+const KEPT_READING: u32 = 32;
 /// Up to so many bytes are copied while nobody reads; a whole buffer is too much for them.
 const SMALL: usize = 1024;
 
@@ -32,8 +32,8 @@ pub(super) struct Inbox {
     first: Cell<Option<Lease>>,
     /// Where more than one piece arrived between two reads; stays once it was needed.
     more: Cell<Option<Box<More>>>,
-    /// Bytes in all of it.
-    len: Cell<usize>,
+    /// Kept leases; the tail counts as one while it is not empty.
+    pieces: Cell<u32>,
 }
 
 #[derive(Default)]
@@ -45,31 +45,34 @@ struct More {
 impl Inbox {
     #[inline]
     fn is_empty(&self) -> bool {
-        self.len.get() == 0
+        self.pieces.get() == 0
     }
 
     /// Adds what arrived (never nothing). `reading`: a read waits for it.
     #[inline]
     pub(super) fn push(&self, data: Lease, reading: bool) {
-        let len = self.len.get();
-        self.len.set(len + data.len());
-        if len == 0 && reading && !data.is_scarce() {
+        if self.is_empty() && reading && !data.is_scarce() {
+            self.pieces.set(1);
             self.first.set(Some(data));
         } else {
-            self.push_behind(data, len == 0, reading);
+            self.push_behind(data, reading);
         }
     }
 
     #[cold]
-    fn push_behind(&self, data: Lease, empty: bool, reading: bool) {
+    fn push_behind(&self, data: Lease, reading: bool) {
+        let pieces = self.pieces.get();
         let keep_first = !data.is_pooled() || (!data.is_scarce() && data.len() > SMALL);
-        if empty && keep_first {
+        if pieces == 0 && keep_first {
+            self.pieces.set(1);
             return self.first.set(Some(data));
         }
         let mut more = self.more.take().unwrap_or_default();
         let keep = more.tail.is_empty()
-            && (!data.is_pooled()
-                || (reading && !data.is_scarce() && more.leases.len() + 1 < KEPT_READING));
+            && (!data.is_pooled() || (reading && !data.is_scarce() && pieces < KEPT_READING));
+        if keep || more.tail.is_empty() {
+            self.pieces.set(pieces + 1);
+        }
         if keep {
             more.leases.push_back(data);
         } else {
@@ -85,7 +88,7 @@ impl Inbox {
             Some(lease) => lease,
             None => self.pop_more()?,
         };
-        self.len.set(self.len.get() - lease.len());
+        self.pieces.set(self.pieces.get() - 1);
         Some(lease)
     }
 
@@ -104,7 +107,7 @@ impl Inbox {
 
     /// Drops everything.
     pub(super) fn clear(&self) {
-        self.len.set(0);
+        self.pieces.set(0);
         self.first.set(None);
         self.more.set(None);
     }
@@ -181,7 +184,7 @@ mod tests {
             inbox.push(received(&pool, &[n, n]), true);
             all.extend([n, n]);
         }
-        assert_eq!(pool.lent(), KEPT_READING);
+        assert_eq!(pool.lent(), KEPT_READING as usize);
         assert_eq!(drain(&inbox), all);
     }
 }

@@ -43,8 +43,8 @@ pub async fn open_connection_with_limit(
     let reader = StreamReader::on_loop(limit, &event_loop)?;
     let stream = reader.protocol();
     let connecting = event_loop.create_connection(move || stream, to.into());
-    let (transport, stream) = connecting.await?;
-    Ok((reader, StreamWriter::new(transport, stream)))
+    let (_, stream) = connecting.await?;
+    Ok((reader, StreamWriter::of(stream)))
 }
 
 /// Connects to a Unix socket and returns the two halves of the stream. asyncio:
@@ -70,6 +70,6 @@ pub async fn open_unix_connection_with_limit(
     let reader = StreamReader::on_loop(limit, &event_loop)?;
     let stream = reader.protocol();
     let connecting = event_loop.create_unix_connection(move || stream, to.into());
-    let (transport, stream) = connecting.await?;
-    Ok((reader, StreamWriter::new(transport, stream)))
+    let (_, stream) = connecting.await?;
+    Ok((reader, StreamWriter::of(stream)))
 }

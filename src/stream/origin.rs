@@ -2,12 +2,10 @@
 
 use super::protocol::StreamReaderProtocol;
 use crate::event_loop::{AbstractEventLoop, ExceptionContext};
-use crate::protocol::Transport;
 use std::rc::{Rc, Weak};
 
 /// Called with each new connection of a server.
-pub(super) type ClientConnected =
-    Box<dyn Fn(Rc<StreamReaderProtocol>, Rc<dyn Transport>, &Rc<dyn AbstractEventLoop>)>;
+pub(super) type ClientConnected = Box<dyn Fn(Rc<StreamReaderProtocol>, &Rc<dyn AbstractEventLoop>)>;
 
 pub(super) struct Origin {
     pub(super) event_loop: Weak<dyn AbstractEventLoop>,
@@ -21,15 +19,11 @@ impl Origin {
         self.client_connected.is_some()
     }
 
-    pub(super) fn client_connected(
-        &self,
-        stream: Rc<StreamReaderProtocol>,
-        transport: Rc<dyn Transport>,
-    ) {
+    pub(super) fn client_connected(&self, stream: Rc<StreamReaderProtocol>) {
         if let (Some(callback), Some(event_loop)) =
             (&self.client_connected, self.event_loop.upgrade())
         {
-            callback(stream, transport, &event_loop);
+            callback(stream, &event_loop);
         }
     }
 

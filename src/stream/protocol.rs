@@ -6,16 +6,16 @@
 //!   transport ──connection_lost──▶ error or end ──wake──▶ read, drain, wait_closed
 //! ```
 //!
-//! **Guarantees.** One allocation for each connection. It is held by the transport, the reader and
-//! the writer; it holds the transport weakly, so that nothing is kept alive in a circle. No borrow is
-//! held while a waker or a transport is called.
+//! **Guarantees.** One allocation for each connection, shared by transport, reader and writer, and
+//! small: idle connections are many. It holds the transport, which lets go of it when the connection
+//! is lost or the loop closed. Nothing is borrowed while a waker or a transport is called.
 
 use super::error::StoredError;
 use super::inbox::Inbox;
 use super::origin::Origin;
 use crate::driver::Lease;
 use crate::protocol::{BaseProtocol, Protocol, Transport};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::rc::{Rc, Weak};
@@ -63,13 +63,13 @@ struct Rare {
 /// elsewhere (another transport, a test) may feed a reader through it by hand.
 pub struct StreamReaderProtocol {
     pub(super) origin: Rc<Origin>,
-    transport: Cell<Option<Weak<dyn Transport>>>,
+    transport: Cell<Option<Rc<dyn Transport>>>,
     pub(super) inbox: Inbox,
     waker: Cell<Option<Waker>>,
     /// Bytes fed and not consumed, those the reader has looked at included.
     size: Cell<usize>,
     flags: Cell<u8>,
-    rare: RefCell<Option<Box<Rare>>>,
+    rare: Cell<Option<Box<Rare>>>,
     me: Weak<Self>,
 }
 
@@ -82,7 +82,7 @@ impl StreamReaderProtocol {
             waker: Cell::default(),
             size: Cell::default(),
             flags: Cell::default(),
-            rare: RefCell::default(),
+            rare: Cell::default(),
             me: me.clone(),
         })
     }
@@ -107,21 +107,26 @@ impl StreamReaderProtocol {
         self.size.get()
     }
 
+    /// `f` runs no code of others.
     fn with_rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
-        f(self.rare.borrow_mut().get_or_insert_default())
+        let mut rare = self.rare.take().unwrap_or_default();
+        let result = f(&mut rare);
+        self.rare.set(Some(rare));
+        result
     }
 
+    /// The transport, once there was one; also after the connection is lost.
+    #[inline]
     pub(super) fn transport(&self) -> Option<Rc<dyn Transport>> {
-        let weak = self.transport.take();
-        let transport = weak.as_ref().and_then(Weak::upgrade);
-        self.transport.set(weak);
+        let transport = self.transport.take();
+        self.transport.set(transport.clone());
         transport
     }
 
-    /// The transport whose reading is paused when the reader is full. A transport that makes this
-    /// its protocol needs no such call.
-    pub fn set_transport(&self, transport: &Rc<dyn Transport>) {
-        self.transport.set(Some(Rc::downgrade(transport)));
+    /// The transport that is paused when the reader is full. A transport that makes this its protocol
+    /// needs no such call.
+    pub fn set_transport(&self, transport: Rc<dyn Transport>) {
+        self.transport.set(Some(transport));
     }
 
     // --- feeding
@@ -178,12 +183,8 @@ impl StreamReaderProtocol {
 
     /// The stored error.
     pub fn exception(&self) -> Option<io::Error> {
-        self.rare
-            .borrow()
-            .as_ref()?
-            .error
-            .as_ref()
-            .map(StoredError::again)
+        let failed = self.has(Flag::Failed);
+        failed.then(|| self.with_rare(|rare| rare.error.as_ref().map(StoredError::again)))?
     }
 
     #[inline]
@@ -244,6 +245,12 @@ impl StreamReaderProtocol {
 
     // --- for the writer
 
+    #[inline]
+    pub(super) fn is_closing(&self) -> bool {
+        self.transport()
+            .is_none_or(|transport| transport.is_closing())
+    }
+
     pub(super) fn await_drain(&self, waker: &Waker) {
         self.with_rare(|rare| add(&mut rare.drainers, waker));
     }
@@ -253,21 +260,15 @@ impl StreamReaderProtocol {
     }
 
     fn wake_drainers(&self) {
-        let rare = self
-            .rare
-            .borrow_mut()
-            .as_mut()
-            .map(|rare| std::mem::take(&mut rare.drainers));
-        rare.into_iter().flatten().for_each(Waker::wake);
+        self.wake_all(|rare| &mut rare.drainers);
     }
 
-    fn wake_closers(&self) {
-        let rare = self
-            .rare
-            .borrow_mut()
-            .as_mut()
-            .map(|rare| std::mem::take(&mut rare.closers));
-        rare.into_iter().flatten().for_each(Waker::wake);
+    fn wake_all(&self, which: impl FnOnce(&mut Rare) -> &mut Vec<Waker>) {
+        if let Some(mut rare) = self.rare.take() {
+            let wakers = std::mem::take(which(&mut rare));
+            self.rare.set(Some(rare));
+            wakers.into_iter().for_each(Waker::wake);
+        }
     }
 }
 
@@ -281,22 +282,21 @@ fn add(wakers: &mut Vec<Waker>, waker: &Waker) {
 impl BaseProtocol for StreamReaderProtocol {
     /// On a server, calls the client callback and makes a task of what it returns.
     fn connection_made(&self, transport: Rc<dyn Transport>) {
-        self.set_transport(&transport);
+        self.set_transport(transport);
         if let Some(me) = self.me.upgrade() {
             let origin = self.origin.clone();
-            origin.client_connected(me, transport);
+            origin.client_connected(me);
         }
     }
 
     fn connection_lost(&self, error: Option<io::Error>) {
         self.set(Flag::Lost);
-        self.transport.set(None);
         match error {
             Some(error) => self.set_exception(error),
             None => self.feed_eof(),
         }
         self.wake_drainers();
-        self.wake_closers();
+        self.wake_all(|rare| &mut rare.closers);
     }
 
     fn pause_writing(&self) {

@@ -118,9 +118,9 @@ where
     F: Future<Output: ClientOutcome> + 'static,
 {
     check_limit(limit)?;
-    let start: ClientConnected = Box::new(move |stream, transport, event_loop| {
+    let start: ClientConnected = Box::new(move |stream, event_loop| {
         let reader = StreamReader::of(stream.clone());
-        let writer = StreamWriter::new(transport, stream.clone());
+        let writer = StreamWriter::of(stream.clone());
         let client = Client::new(client_connected(reader, writer), stream);
         // A loop that takes no tasks any more drops the client, which closes the connection.
         let _ = event_loop.create_task(client);

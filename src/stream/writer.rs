@@ -22,19 +22,27 @@ use std::rc::Rc;
 /// StreamWriter", because nobody can learn any more whether the bytes arrived. (In debug mode those of
 /// servers are reported as well.)
 pub struct StreamWriter {
-    transport: Rc<dyn Transport>,
+    /// Its transport is set.
     stream: Rc<StreamReaderProtocol>,
 }
 
 impl StreamWriter {
     /// The writer on a transport whose protocol is `stream`.
     pub fn new(transport: Rc<dyn Transport>, stream: Rc<StreamReaderProtocol>) -> Self {
-        Self { transport, stream }
+        stream.set_transport(transport);
+        Self { stream }
+    }
+
+    /// The writer of a stream that was connected.
+    pub(super) fn of(stream: Rc<StreamReaderProtocol>) -> Self {
+        Self { stream }
     }
 
     /// The transport.
-    pub fn transport(&self) -> &Rc<dyn Transport> {
-        &self.transport
+    #[inline]
+    pub fn transport(&self) -> Rc<dyn Transport> {
+        let transport = self.stream.transport();
+        transport.expect("a writer is made when there is a transport")
     }
 
     /// Queues a copy of `data` to be sent. After the connection was lost, data is dropped.
@@ -43,7 +51,7 @@ impl StreamWriter {
     /// After [`write_eof`](Self::write_eof).
     #[inline]
     pub fn write(&self, data: &[u8]) -> io::Result<()> {
-        self.transport.write(data)
+        self.transport().write(data)
     }
 
     /// As [`write`](Self::write), without a copy: sends a received buffer from where it was received.
@@ -52,7 +60,7 @@ impl StreamWriter {
     /// After [`write_eof`](Self::write_eof).
     #[inline]
     pub fn write_lease(&self, lease: Lease) -> io::Result<()> {
-        self.transport.write_chunk(Chunk::Lease(lease))
+        self.transport().write_chunk(Chunk::Lease(lease))
     }
 
     /// As [`write`](Self::write), without a copy: `Bytes`, a vector, or a lease.
@@ -61,7 +69,7 @@ impl StreamWriter {
     /// After [`write_eof`](Self::write_eof).
     #[inline]
     pub fn write_chunk(&self, chunk: impl Into<Chunk>) -> io::Result<()> {
-        self.transport.write_chunk(chunk.into())
+        self.transport().write_chunk(chunk.into())
     }
 
     /// Queues several pieces, in order, without a copy.
@@ -72,7 +80,7 @@ impl StreamWriter {
         &self,
         pieces: impl IntoIterator<Item = C>,
     ) -> io::Result<()> {
-        self.transport
+        self.transport()
             .writelines(pieces.into_iter().map(Into::into).collect())
     }
 
@@ -81,23 +89,23 @@ impl StreamWriter {
     /// # Errors
     /// `Unsupported` where [`can_write_eof`](Self::can_write_eof) is false.
     pub fn write_eof(&self) -> io::Result<()> {
-        self.transport.write_eof()
+        self.transport().write_eof()
     }
 
     /// Whether [`write_eof`](Self::write_eof) is supported.
     pub fn can_write_eof(&self) -> bool {
-        self.transport.can_write_eof()
+        self.transport().can_write_eof()
     }
 
     /// Closes the stream: reading stops at once, what was written is still sent. Wait with
     /// [`wait_closed`](Self::wait_closed) to learn how that ended.
     pub fn close(&self) {
-        self.transport.close();
+        self.transport().close();
     }
 
     /// Whether the stream is closing or closed.
     pub fn is_closing(&self) -> bool {
-        self.transport.is_closing()
+        self.stream.is_closing()
     }
 
     /// Waits until the connection is lost; may be called before [`close`](Self::close).
@@ -111,7 +119,7 @@ impl StreamWriter {
 
     /// A fact about the transport, by its asyncio name: `socket`, `sockname`, `peername`.
     pub fn get_extra_info(&self, name: &str) -> Option<ExtraInfo> {
-        self.transport.get_extra_info(name)
+        self.transport().get_extra_info(name)
     }
 
     /// Waits until the peer has taken enough of what was written: while more than the transport's
@@ -125,7 +133,7 @@ impl StreamWriter {
     /// and draining learns of the loss.
     #[inline]
     pub fn drain(&self) -> impl Future<Output = io::Result<()>> {
-        Drain::new(&*self.transport, &self.stream)
+        Drain::new(&self.stream)
     }
 }
 
@@ -147,16 +155,16 @@ impl StreamWriter {
             format!("unclosed {self:?}")
         };
         let mut context = ExceptionContext::new(text);
-        context.transport = Some(self.transport.clone());
+        context.transport = Some(self.transport());
         event_loop.call_exception_handler(context);
     }
 }
 
 impl Drop for StreamWriter {
     fn drop(&mut self) {
-        if !self.transport.is_closing() {
+        if !self.stream.is_closing() {
             self.report_unclosed();
-            self.transport.close();
+            self.transport().close();
         }
     }
 }

@@ -88,7 +88,7 @@ on_both_drivers! {
             let (mut stream, feeder) = reader(100);
             let counting = Rc::new(Counting::default());
             let transport: Rc<dyn Transport> = counting.clone();
-            feeder.set_transport(&transport);
+            feeder.set_transport(transport);
             feeder.feed_data(vec![1; 200]);
             assert_eq!(counting.paused.get(), 0, "not at twice the limit");
             feeder.feed_data(vec![2; 1]);
@@ -114,7 +114,7 @@ on_both_drivers! {
             let (mut stream, feeder) = reader(10);
             let counting = Rc::new(Counting::default());
             let transport: Rc<dyn Transport> = counting.clone();
-            feeder.set_transport(&transport);
+            feeder.set_transport(transport);
             feeder.feed_data(vec![1; 21]);
             assert_eq!(counting.paused.get(), 1);
             let exactly = spawn(async move { stream.readexactly(30).await.unwrap() });
@@ -131,7 +131,7 @@ on_both_drivers! {
             let (mut stream, feeder) = reader(10);
             let counting = Rc::new(Counting::default());
             let transport: Rc<dyn Transport> = counting.clone();
-            feeder.set_transport(&transport);
+            feeder.set_transport(transport);
             let mut waiting = std::pin::pin!(stream.read_to_end());
             let polled = std::future::poll_fn(|cx| {
                 use std::future::Future;
