@@ -2,12 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::AsRawFd;
 
 use uring_tests::{isolated, on_both_drivers};
 
 use super::APIS;
-use super::server::Server;
+use super::server::{Server, reset_on_close};
 
 const IDLE: usize = 10_000;
 const BUSY: usize = 50;
@@ -65,25 +64,6 @@ fn echo(stream: &mut TcpStream, message: &[u8]) {
     assert_eq!(echoed, message);
 }
 
-/// Closed with a reset, a connection leaves no port behind that is in use for a minute.
-fn leave_no_port(stream: &TcpStream) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: the option's value is a `linger`, and its size is given.
-    let answer = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as libc::socklen_t,
-        )
-    };
-    assert_eq!(answer, 0);
-}
-
 on_both_drivers! {
     /// Each idle connection has been served once, and is served again in the end.
     fn ten_thousand_idle_connections_while_fifty_work(kind: DriverKind) {
@@ -95,7 +75,7 @@ on_both_drivers! {
                 let mut idle: Vec<TcpStream> = (0..fitting)
                     .map(|_| {
                         let mut stream = server.connect();
-                        leave_no_port(&stream);
+                        reset_on_close(&stream);
                         echo(&mut stream, b"hello");
                         stream
                     })

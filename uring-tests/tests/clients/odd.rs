@@ -2,34 +2,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use uring_tests::{Rng, on_both_drivers};
 
 use super::on_both_apis;
-use super::server::{Server, read_answer, talk};
+use super::server::{Server, read_answer, reset_on_close, talk};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n";
-
-/// Makes the close of the socket a reset.
-fn reset_on_close(stream: &TcpStream) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: the option's value is a `linger`, and its size is given.
-    let answer = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as libc::socklen_t,
-        )
-    };
-    assert_eq!(answer, 0);
-}
 
 /// Writes copies of `block` without reading, until for a moment nothing is taken any more; how many
 /// bytes. What the tests assert holds wherever this stops.
