@@ -250,10 +250,13 @@ impl Core {
         drop(forgotten);
     }
 
-    /// Has `end` called at the end of this iteration, before the loop parks.
+    /// Has `end` called at the end of this iteration, before the loop parks. Dropped when the loop is
+    /// closed.
     #[inline]
     pub fn at_iteration_end(&self, end: Rc<dyn AtIterationEnd>) {
-        self.ended.borrow_mut().push(end);
+        if !self.closed.get() {
+            self.ended.borrow_mut().push(end);
+        }
     }
 
     /// Queues a callback as `call_soon` does, without a handle. Dropped when the loop is closed.

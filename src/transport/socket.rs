@@ -274,9 +274,11 @@ impl Complete for SocketTransport {
 }
 
 impl LoopClosed for SocketTransport {
+    /// Not a close: who dropped it open is told so.
     fn loop_closed(&self) {
         self.flags.set(Flag::Lost);
         drop(self.pending.take());
+        self.sending.take();
         self.dispose();
     }
 }
@@ -420,8 +422,8 @@ impl Transport for SocketTransport {
 }
 
 impl Drop for SocketTransport {
-    /// Dropped without `connection_lost` (the loop was closed first): the descriptor closes, the
-    /// server forgets it.
+    /// Dropped without `connection_lost` (paused, and held by nobody any more): the descriptor closes,
+    /// the server forgets it.
     fn drop(&mut self) {
         self.dispose();
     }
