@@ -79,6 +79,27 @@ impl Protocol for Echo {
     }
 }
 
+/// Echoes by callbacks, a copy of what it receives.
+#[derive(Default)]
+struct CopyingEcho(Echo);
+
+impl BaseProtocol for CopyingEcho {
+    fn connection_made(&self, transport: Rc<dyn Transport>) {
+        self.0.connection_made(transport);
+    }
+
+    fn connection_lost(&self, error: Option<io::Error>) {
+        self.0.connection_lost(error);
+    }
+}
+
+impl Protocol for CopyingEcho {
+    fn data_received(&self, data: Lease) {
+        let transport = self.0.0.borrow().clone().expect("connected");
+        transport.write(&data).expect("open");
+    }
+}
+
 /// Echoes with `await`.
 async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
     while let Some(data) = reader.read_lease().await? {
@@ -118,6 +139,7 @@ async fn looking_echo(mut reader: StreamReader, writer: StreamWriter) -> io::Res
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Protocol,
+    CopyingProtocol,
     Stream,
     CopyingStream,
     LookingStream,
@@ -128,6 +150,10 @@ async fn serve(way: Way) -> io::Result<Server> {
     match way {
         Way::Protocol => {
             let factory = || Rc::new(Echo::default());
+            get_running_loop().create_server(factory, options).await
+        }
+        Way::CopyingProtocol => {
+            let factory = || Rc::new(CopyingEcho::default());
             get_running_loop().create_server(factory, options).await
         }
         Way::Stream => start_server(echo, options).await,
@@ -216,8 +242,10 @@ fn taken(kind: DriverKind, way: Way, size: usize) -> u64 {
 
 on_both_drivers! {
     fn an_echoed_message_takes_no_memory_through_a_protocol(kind: DriverKind) {
-        for size in [64, 4096, 60_000] {
-            assert_eq!(taken(kind, Way::Protocol, size), 0, "{size} bytes");
+        for way in [Way::Protocol, Way::CopyingProtocol] {
+            for size in [64, 4096, 60_000] {
+                assert_eq!(taken(kind, way, size), 0, "{way:?}, {size} bytes");
+            }
         }
     }
 

@@ -11,13 +11,12 @@ use ringloop::{
     Address, BaseProtocol, Builder, Chunk, EventLoopExt, ExtraInfo, Lease, Protocol, ProtocolKind,
     ServerOptions, Transport,
 };
-use uring_tests::drive::pattern;
 use uring_tests::lab::{Lab, alone, lab, open_fds_here};
 use uring_tests::on_both_drivers;
 
 use crate::recorder::Call::{Data, Eof, Lost, Made, Pause, Resume};
 use crate::recorder::Recorder;
-use crate::sockets::{FLOOD, Pair, clogged, tcp_pair, unix_pair};
+use crate::sockets::{FLOOD, Pair, clogged, pattern, tcp_pair, unix_pair};
 
 /// A transport of somebody else's, which writes down what it is given.
 #[derive(Default)]

@@ -8,13 +8,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use ringloop::{Lease, Transport};
-use uring_tests::drive::pattern;
 use uring_tests::lab::lab;
 use uring_tests::on_both_drivers;
 
 use crate::recorder::Call::{self, Data, Eof, Lost, Made, Pause, Resume};
 use crate::recorder::Recorder;
-use crate::sockets::{FLOOD, Pair, clogged, connected, read_all, unix_pair};
+use crate::sockets::{FLOOD, Pair, clogged, connected, pattern, read_all, unix_pair};
 
 /// A peer outside the loop that reads to the end and then answers.
 fn answering(far: OwnedFd, answer: &'static [u8]) -> std::thread::JoinHandle<Vec<u8>> {

@@ -4,13 +4,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use ringloop::WriteLimits;
-use uring_tests::drive::pattern;
 use uring_tests::lab::{Lab, lab};
 use uring_tests::on_both_drivers;
 
 use crate::recorder::Call::{Lost, Made, Pause, Resume};
 use crate::recorder::Recorder;
-use crate::sockets::{FLOOD, Pair, clogged, connected};
+use crate::sockets::{FLOOD, Pair, clogged, connected, pattern};
 
 /// No limit that a test reaches.
 const HIGH: Option<usize> = Some(1 << 30);

@@ -5,13 +5,12 @@ use std::io::Write;
 use std::rc::Rc;
 
 use ringloop::{Builder, Chunk, Lease, Transport};
-use uring_tests::drive::pattern;
 use uring_tests::lab::{Lab, alone, lab};
 use uring_tests::on_both_drivers;
 
 use crate::recorder::Call::{Data, Lost};
 use crate::recorder::Recorder;
-use crate::sockets::{FLOOD, Pair, clogged, connected, unix_pair};
+use crate::sockets::{FLOOD, Pair, clogged, connected, pattern, unix_pair};
 
 /// What `from` receives is written to `to` as it is.
 fn forward(from: &Recorder, to: &Rc<dyn Transport>) {

@@ -6,13 +6,12 @@ use std::net::Shutdown;
 use std::rc::Rc;
 
 use ringloop::Lease;
-use uring_tests::drive::pattern;
 use uring_tests::lab::{Lab, lab, lab_on};
 use uring_tests::on_both_drivers;
 
 use crate::recorder::Call::{Data, Eof, Lost, Made};
 use crate::recorder::Recorder;
-use crate::sockets::{FLOOD, Pair, connected, reset_on_close, tcp_pair, unix_pair};
+use crate::sockets::{FLOOD, Pair, connected, pattern, reset_on_close, tcp_pair, unix_pair};
 use crate::tamper;
 
 /// What the protocol of `near` has received while `far` wrote this and reading is paused.

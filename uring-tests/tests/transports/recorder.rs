@@ -34,7 +34,8 @@ pub struct Recorder {
     keep_open: Cell<bool>,
     hook: RefCell<Option<Hook>>,
     taker: RefCell<Option<Taker>>,
-    waker: RefCell<Option<Waker>>,
+    other: RefCell<Option<ProtocolKind>>,
+    wakers: RefCell<Vec<Waker>>,
 }
 
 impl Recorder {
@@ -72,6 +73,22 @@ impl Recorder {
     /// Received leases are dropped from now on.
     pub fn forget_leases(&self) {
         drop(self.taker.take());
+    }
+
+    /// Sets what [`Recorder::other`] gives.
+    pub fn set_other(&self, other: ProtocolKind) {
+        *self.other.borrow_mut() = Some(other);
+    }
+
+    /// The protocol to change to.
+    pub fn other(&self) -> ProtocolKind {
+        let other = self.other.borrow();
+        other.clone().expect("the test set it")
+    }
+
+    /// Undoes [`Recorder::set_other`]: the two may hold each other.
+    pub fn forget_other(&self) {
+        drop(self.other.take());
     }
 
     /// `eof_received` returns true from now on.
@@ -140,7 +157,7 @@ impl Recorder {
             if so(self) {
                 return Poll::Ready(());
             }
-            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            self.wakers.borrow_mut().push(cx.waker().clone());
             Poll::Pending
         })
         .await;
@@ -162,23 +179,21 @@ impl Recorder {
             calls.push(call);
         }
         drop(calls);
-        let waker = self.waker.take();
+        let wakers = self.wakers.take();
         let hook = self.hook.borrow().clone();
         // Woken even when the hook panics.
-        let _wake = Wake(waker);
+        let _wake = Wake(wakers);
         if let Some(hook) = hook {
             hook(self, call);
         }
     }
 }
 
-struct Wake(Option<Waker>);
+struct Wake(Vec<Waker>);
 
 impl Drop for Wake {
     fn drop(&mut self) {
-        if let Some(waker) = self.0.take() {
-            waker.wake();
-        }
+        self.0.drain(..).for_each(Waker::wake);
     }
 }
 

@@ -6,8 +6,10 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
+use uring_tests::Rng;
 use uring_tests::lab::Lab;
 
 use crate::recorder::Recorder;
@@ -33,6 +35,12 @@ const SMALL: i32 = 32 * 1024;
 
 /// More than any of the sockets takes, buffers of both ends together.
 pub const FLOOD: usize = 1 << 20;
+
+/// Bytes in which a missing, doubled or swapped one shows: the first `len` of a flood.
+pub fn pattern(len: usize) -> Vec<u8> {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| Rng::with_seed(1).bytes(FLOOD))[..len].to_vec()
+}
 
 fn shrink(socket: &impl AsRawFd) {
     set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, SMALL);

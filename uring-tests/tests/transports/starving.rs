@@ -9,13 +9,12 @@ use bytes::Bytes;
 use ringloop::driver::epoll::EpollOptions;
 use ringloop::driver::uring::UringOptions;
 use ringloop::{Builder, EventLoopExt, Lease};
-use uring_tests::drive::pattern;
 use uring_tests::lab::{Lab, lab_on, this_thread, wait_until_asleep};
-use uring_tests::{DriverKind, Rng, on_both_drivers};
+use uring_tests::{DriverKind, on_both_drivers};
 
 use crate::recorder::Call::{Data, Lost, Made};
-use crate::recorder::Recorder;
-use crate::sockets::unix_pair;
+use crate::recorder::{Buffered, Recorder};
+use crate::sockets::{pattern, unix_pair};
 
 /// A loop with so many receive buffers.
 fn few(kind: DriverKind, buffers: usize) -> impl FnOnce() -> Lab + Send {
@@ -51,7 +50,7 @@ on_both_drivers! {
         for (buffers, together) in [1, 2, 4, 7, 16].into_iter().flat_map(|n| [(n, true), (n, false)]) {
             lab_on(few(kind, buffers), move |lab| async move {
                 const LEN: usize = 50_000;
-                let data = |number: usize| Rng::with_seed(number as u64).bytes(LEN);
+                let data = |number: usize| pattern(LEN + 97 * number)[97 * number..].to_vec();
                 let (near, mut far): (Vec<_>, Vec<_>) = flooded(64, data).into_iter().unzip();
                 let echoes: Vec<_> = near.iter().map(|_| Recorder::echo()).collect();
                 for (near, echo) in near.into_iter().zip(&echoes) {
@@ -107,26 +106,34 @@ on_both_drivers! {
         for buffers in [1, 2, 8, 64] {
             lab_on(few(kind, buffers), |lab| async move {
                 const LEN: usize = 60_000;
-                let data = |number: usize| Rng::with_seed(number as u64).bytes(LEN);
+                let data = |number: usize| pattern(LEN + 97 * number)[97 * number..].to_vec();
                 let mut paused = Vec::new();
-                for (near, far) in flooded(80, data) {
+                for (number, (near, far)) in flooded(80, data).into_iter().enumerate() {
                     let recorder = Recorder::with(|me, call| {
                         if call == Data && me.received() < LEN {
                             me.transport().pause_reading();
                         }
                     });
-                    lab.transport(near, recorder.clone()).await;
+                    // The second kind pauses in the middle of a buffer.
+                    let kind = match number % 2 {
+                        0 => recorder.clone().into(),
+                        _ => Buffered::new(&recorder, 1_000).kind(),
+                    };
+                    lab.transport(near, kind).await;
                     paused.push((recorder, far));
                 }
                 for (recorder, _) in &paused {
                     recorder.wait(Data).await;
                 }
+                lab.settle().await;
+                let spare = buffers - lab.stats().lent_buffers;
+                assert!(spare >= (buffers / 8).max(1), "{spare} of {buffers} left");
                 let (near, mut far) = unix_pair();
                 let echo = Recorder::echo();
                 lab.transport(near, echo.clone()).await;
                 let client = std::thread::spawn(move || {
                     for round in 0..50 {
-                        let sent = Rng::with_seed(round).bytes(20_000);
+                        let sent = pattern(20_000 + round)[round..].to_vec();
                         far.write_all(&sent).unwrap();
                         let mut bytes = vec![0; sent.len()];
                         far.read_exact(&mut bytes).unwrap();

@@ -6,13 +6,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use ringloop::{Chunk, Lease, Transport};
-use uring_tests::drive::pattern;
 use uring_tests::lab::{lab, lab_on};
 use uring_tests::{Rng, on_both_drivers};
 
 use crate::recorder::Call::{Data, Eof, Lost, Made, Pause, Resume};
 use crate::recorder::Recorder;
-use crate::sockets::{FLOOD, Pair, clogged, connected, unix_pair};
+use crate::sockets::{FLOOD, Pair, clogged, connected, pattern, unix_pair};
 use crate::tamper;
 
 /// What is reported of writes that go nowhere.
