@@ -32,8 +32,9 @@ pub struct ReadyEntry {
     pub generation: u32,
     /// Result of a completion; 0 for other kinds.
     pub result: i32,
-    /// Flags of a completion (see [`crate::driver::Completion`]); 0 for other kinds.
-    pub flags: u32,
+    /// Flags of a completion (see [`crate::driver::Completion`]); 0 for other kinds. Not public: they
+    /// say who owns a buffer or a descriptor.
+    pub(crate) flags: u32,
     /// What to run.
     pub kind: Kind,
 }

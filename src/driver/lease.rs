@@ -151,7 +151,8 @@ impl Lease {
             bytes.len() as isize
         });
         let (id, len) = filled.expect("a free buffer");
-        pool.claim(id, len as i32).expect("a filled buffer")
+        let flags = u32::from(id) << 16 | super::FLAG_FILLED;
+        pool.claim(flags, len as i32).expect("a filled buffer")
     }
 }
 

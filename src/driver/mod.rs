@@ -59,7 +59,7 @@ pub use op::{Op, SockAddr};
 pub use pool::{BUFFER_SIZE, MAX_BUFFERS, Pool, SEGMENT_BUFFERS};
 pub(crate) use table::MAX_OPERATIONS;
 pub use table::OpTable;
-pub use target::{Adopted, Complete, Delivery, Dispatch, Event, Orphaned, Target};
+pub use target::{Adopted, Complete, Delivery, Dispatch, Event, Orphaned, Polled, Target};
 
 /// Which driver a loop runs on, or shall run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,6 +140,8 @@ pub(crate) const FLAG_BUFFER: u32 = 1;
 pub(crate) const FLAG_MORE: u32 = 2;
 /// The result is a descriptor that nobody owns yet.
 pub(crate) const FLAG_FD: u32 = 1 << 8;
+/// The buffer was filled by the driver itself ([`Pool::fill`]), not by the kernel.
+pub(crate) const FLAG_FILLED: u32 = 1 << 9;
 
 impl Completion {
     /// The final completion of `key`.
@@ -170,12 +172,13 @@ impl Completion {
         }
     }
 
-    /// `len` bytes received into buffer `id` of the pool; the receive goes on.
+    /// `len` bytes received into buffer `id` of the pool, by [`Pool::fill`]; the receive goes on. A
+    /// buffer that was not filled so is refused.
     pub const fn received(key: Key, id: u16, len: i32) -> Self {
         Self {
             key,
             result: len,
-            flags: FLAG_BUFFER | FLAG_MORE | (id as u32) << 16,
+            flags: FLAG_BUFFER | FLAG_FILLED | FLAG_MORE | (id as u32) << 16,
         }
     }
 

@@ -7,14 +7,15 @@
 //! believed (trap T19):
 //!
 //! ```text
-//!   Free ──publish / fill──▶ Kernel ──claim──▶ Lent(n) ──last drop──▶ Kernel (ring attached) | Free
+//!   Free ──publish──▶ Kernel ────────claim──▶ Lent(n) ──last drop──▶ Kernel (ring attached) | Free
+//!    └─fill─▶ Kernel ─▶ Filled ──claim──▶ Lent(n)
 //! ```
 //!
 //! The pool is small and hot: one segment of 64 buffers at first, another when a receive found
 //! none, up to [`MAX_BUFFERS`]. It belongs to one thread; only [`Segment`] crosses threads.
 
-use super::Unpark;
 use super::lease::Lease;
+use super::{FLAG_FILLED, Unpark};
 use crate::ring::BufRing;
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
@@ -29,10 +30,13 @@ pub const SEGMENT_BUFFERS: usize = 64;
 /// The most buffers a pool has: 16 MiB.
 pub const MAX_BUFFERS: usize = 1024;
 
-/// State of a buffer that nobody holds; higher values below [`KERNEL`] count leases.
+/// State of a buffer that nobody holds; higher values below [`FILLED`] count leases.
 const FREE: u32 = 0;
 /// State of a buffer that the kernel (or the filling driver) may write to.
 const KERNEL: u32 = u32::MAX;
+/// State of a buffer that the driver filled and whose completion was not taken in yet. Kept apart, so
+/// that a made-up completion can not get a buffer that the kernel writes to.
+const FILLED: u32 = KERNEL - 1;
 
 /// The memory of 64 buffers, and the bits by which other threads give them back.
 pub(super) struct Segment {
@@ -255,19 +259,27 @@ impl Pool {
         // birth) and lives as long as the pool.
         let bytes = unsafe { std::slice::from_raw_parts_mut(self.address(id), BUFFER_SIZE) };
         let count = fill(bytes);
-        if count <= 0 {
+        if count > 0 {
+            self.states[id as usize].set(FILLED);
+        } else {
             self.make_available(id);
         }
         Some((id, count))
     }
 
-    /// The lease of a buffer that the kernel just filled with `len` bytes. `None`, counted in
-    /// [`Pool::refused`], when the buffer is not the kernel's: the completion lies.
+    /// The lease of a buffer that just got `len` bytes; `flags` are the completion's and say which
+    /// and from whom. `None`, counted in [`Pool::refused`], when the buffer is not in that state: the
+    /// completion lies.
     #[inline]
-    pub(super) fn claim(self: &Rc<Self>, id: u16, len: i32) -> Option<Lease> {
+    pub(super) fn claim(self: &Rc<Self>, flags: u32, len: i32) -> Option<Lease> {
+        let id = (flags >> 16) as u16;
+        let held_by = match flags & FLAG_FILLED {
+            0 => KERNEL,
+            _ => FILLED,
+        };
         let state = self.states.get(id as usize);
         match (state, u32::try_from(len)) {
-            (Some(state), Ok(len)) if state.get() == KERNEL && len as usize <= BUFFER_SIZE => {
+            (Some(state), Ok(len)) if state.get() == held_by && len as usize <= BUFFER_SIZE => {
                 state.set(1);
                 self.lent.set(self.lent.get() + 1);
                 Some(Lease::new(self.clone(), id, len))
@@ -291,6 +303,8 @@ impl Pool {
 
     pub(super) fn add_lease(&self, id: u16) {
         let state = &self.states[id as usize];
+        // Leases may be forgotten, so nothing else bounds them.
+        assert!(state.get() < FILLED - 1, "too many leases of one buffer");
         state.set(state.get() + 1);
     }
 
@@ -318,7 +332,9 @@ impl Pool {
         }
         let mut collected = 0;
         for segment in self.segments.borrow().iter() {
-            if segment.returned.load(Ordering::Relaxed) == 0 {
+            // Not relaxed: it must not be read before `set_starving` wrote, as `give_back` looks at
+            // the two the other way round.
+            if segment.returned.load(Ordering::SeqCst) == 0 {
                 continue;
             }
             // Acquire: pairs with the Release in `give_back`.

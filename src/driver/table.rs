@@ -22,10 +22,9 @@
 
 use super::op::Op;
 use super::pool::Pool;
-use super::target::{Adopted, Complete, Delivery, Dispatch, Event, Orphaned, Parts, Target};
+use super::target::{Adopted, Delivery, Dispatch, Event, Orphaned, Parts, Polled, Target};
 use super::{Completion, FLAG_BUFFER, FLAG_FD, FLAG_MORE, Key};
 use crate::ready::{Kind, ReadyEntry};
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -269,7 +268,7 @@ impl OpTable {
         if ready.flags & (DATA | FLAG_FD) == DATA
             && let Some(entry) = self.entry(key)
             && let Target::Callback(target) = &entry.target
-            && let Some(lease) = pool.claim((ready.flags >> 16) as u16, ready.result)
+            && let Some(lease) = pool.claim(ready.flags, ready.result)
         {
             return Delivery::Data(target.clone(), key, lease);
         }
@@ -288,17 +287,10 @@ impl OpTable {
             return Delivery::Sent(target, key, send, ready.result);
         }
         self.event(ready, pool)
-            .map_or(Delivery::Nothing, |(target, event)| {
-                Delivery::Event(target, event)
-            })
     }
 
     /// As [`deliver`](Self::deliver), in the form that fits every completion.
-    pub fn event(
-        &mut self,
-        ready: ReadyEntry,
-        pool: &Rc<Pool>,
-    ) -> Option<(Rc<dyn Complete>, Event)> {
+    pub fn event(&mut self, ready: ReadyEntry, pool: &Rc<Pool>) -> Delivery {
         let key = Key {
             index: ready.index,
             generation: ready.generation,
@@ -307,21 +299,25 @@ impl OpTable {
         let more = ready.flags & FLAG_MORE != 0;
         let parts = Parts::take(result, ready.flags, pool);
         let (target, op) = if more {
-            let entry = self.entry(key)?;
+            let Some(entry) = self.entry(key) else {
+                return Delivery::Nothing;
+            };
             match &entry.target {
                 Target::Callback(target) => (target.clone(), None),
                 Target::Waiter(_) | Target::Orphan => {
-                    entry.op.as_ref()?.adopt(result, parts);
-                    return None;
+                    if let Some(op) = &entry.op {
+                        op.adopt(result, parts);
+                    }
+                    return Delivery::Nothing;
                 }
             }
         } else {
-            match self.free(key)? {
-                (op, Target::Callback(target), _) => (target, Some(op)),
-                (op, Target::Waiter(_) | Target::Orphan, _) => {
-                    op.adopt(result, parts);
-                    return None;
+            match self.free(key) {
+                Some((op, Target::Callback(target), _)) => (target, Some(op)),
+                Some((op, Target::Waiter(_) | Target::Orphan, _)) => {
+                    return Delivery::Adopt(Adopted { op, result, parts });
                 }
+                None => return Delivery::Nothing,
             }
         };
         let event = Event {
@@ -332,25 +328,40 @@ impl OpTable {
             fd: parts.fd,
             op,
         };
-        Some((target, event))
+        Delivery::Event(target, event)
     }
 
-    /// For a future: the operation and its result if it is done, else the waker is kept.
+    /// For a future: the operation and its result if it is done, else whether its target has to be
+    /// replaced by this waker ([`set_target`](Self::set_target)). No waker is cloned or dropped in
+    /// here: those are code of others.
     ///
     /// # Panics
     /// With a stale key: a future that finished must not be polled again.
-    pub fn poll(&mut self, key: Key, waker: &Waker) -> Option<(Op, i32, Option<OwnedFd>)> {
+    pub fn poll(&mut self, key: Key, waker: &Waker) -> Polled {
         let entry = self.entry(key).expect("polled an operation that is gone");
         if entry.phase == Phase::InFlight {
-            match &entry.target {
-                Target::Waiter(old) if old.will_wake(waker) => {}
-                _ => entry.target = Target::Waiter(waker.clone()),
-            }
-            return None;
+            return match &entry.target {
+                Target::Waiter(old) if old.will_wake(waker) => Polled::Waits,
+                _ => Polled::WantsWaker,
+            };
         }
         let result = entry.result;
-        let (op, _, parts) = self.free(key)?;
-        Some((op, result, parts.fd))
+        match self.free(key) {
+            Some((op, _, parts)) => Polled::Done(op, result, parts.fd),
+            None => Polled::Waits,
+        }
+    }
+
+    /// Replaces the target of an operation in flight; the one that is not needed any more is to be
+    /// dropped outside any borrow.
+    #[must_use = "drop it outside any borrow"]
+    pub fn set_target(&mut self, key: Key, target: Target) -> Target {
+        match self.entry(key) {
+            Some(entry) if entry.phase == Phase::InFlight => {
+                std::mem::replace(&mut entry.target, target)
+            }
+            _ => target,
+        }
     }
 
     /// Takes the target away. What the operation still brings is adopted by its orphan rule.
@@ -380,7 +391,7 @@ impl OpTable {
     /// Takes in a completion when no loop runs any more: nobody hears of it, it is adopted.
     pub(super) fn reap(&mut self, completion: Completion, pool: &Rc<Pool>) {
         match self.dispatch(completion, pool) {
-            Dispatch::Ready(ready) => drop(self.deliver(ready, pool)),
+            Dispatch::Ready(ready) => self.deliver(ready, pool).discard(),
             Dispatch::Drop(adopted) => adopted.adopt(),
             Dispatch::Wake(_) | Dispatch::Nothing => {}
         }

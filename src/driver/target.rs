@@ -53,7 +53,9 @@ pub enum Delivery {
     Sent(Rc<dyn Complete>, Key, Op, i32),
     /// For [`Complete::complete`].
     Event(Rc<dyn Complete>, Event),
-    /// The target is gone.
+    /// The target is gone: for the operation's orphan rule.
+    Adopt(Adopted),
+    /// Nothing is left to do.
     Nothing,
 }
 
@@ -65,7 +67,15 @@ impl Delivery {
             Self::Data(target, key, lease) => target.received(key, lease),
             Self::Sent(target, key, send, result) => target.sent(key, send, result),
             Self::Event(target, event) => target.complete(event),
+            Self::Adopt(adopted) => adopted.adopt(),
             Self::Nothing => {}
+        }
+    }
+
+    /// Tells nobody any more; what nobody was to hear of is adopted all the same.
+    pub fn discard(self) {
+        if let Self::Adopt(adopted) = self {
+            adopted.adopt();
         }
     }
 }
@@ -106,6 +116,16 @@ impl Event {
     }
 }
 
+/// What [`OpTable::poll`](super::OpTable::poll) found.
+pub enum Polled {
+    /// The operation, its result, and the descriptor it made.
+    Done(Op, i32, Option<OwnedFd>),
+    /// It is in flight, and its waker is this one.
+    Waits,
+    /// It is in flight with another target.
+    WantsWaker,
+}
+
 /// What the loop has to do for a completion.
 pub enum Dispatch {
     /// Push this entry to the ready queue.
@@ -130,7 +150,7 @@ impl Parts {
     #[inline]
     pub(super) fn take(result: i32, flags: u32, pool: &Rc<Pool>) -> Self {
         let lease = if flags & FLAG_BUFFER != 0 {
-            pool.claim((flags >> 16) as u16, result)
+            pool.claim(flags, result)
         } else {
             None
         };

@@ -131,7 +131,7 @@ impl Accepting {
             timer,
             closed: closed_count(),
         });
-        self.server.context.core.clone().at_iteration_end(self);
+        self.server.context.core.clone().at_next_iteration_end(self);
     }
 
     fn resume(self: Rc<Self>) {
@@ -169,7 +169,7 @@ impl AtIterationEnd for Accepting {
         match closed {
             None => {}
             Some(before) if before != closed_count() => self.resume(),
-            Some(_) => self.server.context.core.clone().at_iteration_end(self),
+            Some(_) => self.server.context.core.clone().at_next_iteration_end(self),
         }
     }
 }

@@ -48,17 +48,22 @@ impl Core {
     /// something to send, and the targets of completions, are two places where the loop holds
     /// them; the third is the op table.
     fn drop_transports(&self) {
-        let ended = self.ended.take();
-        self.guard_drop(|| drop(ended));
+        for ended in [self.ended.take(), self.watching.take()] {
+            self.guard_drop(|| drop(ended));
+        }
         for (_, open) in self.open.take() {
             if let Some(open) = open.upgrade() {
                 self.guard_drop(|| open.loop_closed());
             }
         }
+        // What a panic in a waker left.
+        for completion in self.completions.take() {
+            self.guard_drop(|| self.dispatch(completion));
+        }
         while let Some(entry) = self.ready.pop() {
             if entry.kind == Kind::Completion {
                 let delivery = self.table.borrow_mut().deliver(entry, &self.pool);
-                self.guard_drop(|| drop(delivery));
+                self.guard_drop(|| delivery.discard());
             }
         }
     }

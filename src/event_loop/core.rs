@@ -49,6 +49,8 @@ pub struct Core {
     pub(super) callbacks: Callbacks,
     pub(super) timers: RefCell<Timers>,
     pub(super) ended: RefCell<Vec<Rc<dyn AtIterationEnd>>>,
+    /// Who is added to `ended` once the loop has decided whether to sleep.
+    pub(super) watching: RefCell<Vec<Rc<dyn AtIterationEnd>>>,
     pub(super) completions: RefCell<Completions>,
     pub(super) reporter: Reporter,
     pub(super) stopping: Cell<bool>,
@@ -84,6 +86,7 @@ impl Core {
             callbacks: Callbacks::new(),
             timers: RefCell::default(),
             ended: RefCell::default(),
+            watching: RefCell::default(),
             completions: RefCell::default(),
             reporter: Reporter::default(),
             stopping: Cell::new(false),
@@ -250,12 +253,20 @@ impl Core {
         drop(forgotten);
     }
 
-    /// Has `end` called at the end of this iteration, before the loop parks. Dropped when the loop is
-    /// closed.
+    /// Has `end` called at the end of this iteration, before the loop parks. Asked for at the end of
+    /// an iteration, it means the next one, and the loop does not sleep in between. Dropped when the
+    /// loop is closed.
     #[inline]
     pub fn at_iteration_end(&self, end: Rc<dyn AtIterationEnd>) {
         if !self.closed.get() {
             self.ended.borrow_mut().push(end);
+        }
+    }
+
+    /// Has `end` called at the end of the next iteration; until then the loop may sleep.
+    pub(super) fn at_next_iteration_end(&self, end: Rc<dyn AtIterationEnd>) {
+        if !self.closed.get() {
+            self.watching.borrow_mut().push(end);
         }
     }
 

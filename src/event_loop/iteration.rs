@@ -13,11 +13,11 @@
 //! §2.4). With ready work the loop does not sleep; it lets what the last poll woke run first, then
 //! asks the driver whether polling could bring anything, and polls every 16th such iteration anyway.
 
-use super::core::Core;
+use super::core::{AtIterationEnd, Core};
 use super::exception::ExceptionContext;
 use super::handle::Origin;
 use super::thread_safe_handle::Failed;
-use crate::driver::Park;
+use crate::driver::{Completion, Park};
 use crate::ready::{Kind, ReadyEntry};
 use crate::task::{CallKey, CallOnce, CallPanic, is_loop_exit};
 use std::io;
@@ -64,18 +64,39 @@ impl Core {
 
     /// Lets transports send what was written during the iteration that ends.
     fn end_iteration(&self) {
+        /// The rest of the list; goes back, in front of what was added meanwhile, when a panic or a
+        /// loop exit leaves the iteration.
+        struct Rest<'a>(&'a Core, std::vec::Drain<'a, Rc<dyn AtIterationEnd>>);
+        impl Drop for Rest<'_> {
+            fn drop(&mut self) {
+                let rest: Vec<_> = self.1.by_ref().collect();
+                if !rest.is_empty() {
+                    self.0.ended.borrow_mut().splice(..0, rest);
+                }
+            }
+        }
         let mut ended = self.ended.take();
-        for end in ended.drain(..) {
+        let mut rest = Rest(self, ended.drain(..));
+        for end in rest.1.by_ref() {
             end.iteration_ended();
         }
-        // Keep the larger list; what was added meanwhile (by user code inside) waits for the next.
+        drop(rest);
+        // Keep the larger list; what was added meanwhile (by user code inside) waits for the next,
+        // which `park` does not let wait for an event.
         let added = std::mem::replace(&mut *self.ended.borrow_mut(), ended);
         self.ended.borrow_mut().extend(added);
     }
 
     fn park(&self) -> io::Result<()> {
         let mut driver = self.driver.borrow_mut();
-        let busy = self.stopping.get() || !self.ready.is_empty();
+        // What a panic left of the last completions, and who was added while the last iteration ended,
+        // do not wait for an event.
+        let left = !self.completions.borrow().is_empty() || !self.ended.borrow().is_empty();
+        let busy = left || self.stopping.get() || !self.ready.is_empty();
+        // Those who wait for anything that may happen wait for the next iteration, whenever it is.
+        self.ended
+            .borrow_mut()
+            .append(&mut self.watching.borrow_mut());
         let mut until = Park::Poll;
         if busy {
             let skipped = self.skipped_polls.get() + 1;
@@ -119,10 +140,19 @@ impl Core {
     }
 
     fn take_completions(&self) {
+        /// The rest of the list; stays for the next iteration when a waker panics.
+        struct Rest<'a>(&'a Core, std::vec::Drain<'a, Completion>);
+        impl Drop for Rest<'_> {
+            fn drop(&mut self) {
+                self.0.completions.borrow_mut().extend(self.1.by_ref());
+            }
+        }
         let mut completions = self.completions.take();
-        for completion in completions.drain(..) {
+        let mut rest = Rest(self, completions.drain(..));
+        for completion in rest.1.by_ref() {
             self.dispatch(completion);
         }
+        drop(rest);
         *self.completions.borrow_mut() = completions;
     }
 

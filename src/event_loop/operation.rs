@@ -5,7 +5,7 @@
 //! still brings goes where its orphan rule says.
 
 use super::core::Core;
-use crate::driver::{Key, Op, Target};
+use crate::driver::{Key, Op, Polled, Target};
 use crate::task::{Cancelled, Wait, WaitsFor};
 use std::future::Future;
 use std::io;
@@ -100,14 +100,19 @@ impl Future for Operation {
             State::Submitted(key) => *key,
             State::Ended => panic!("an operation was polled after it ended"),
         };
-        let done = this.core.table.borrow_mut().poll(key, cx.waker());
-        match done {
-            Some((op, result, fd)) => {
+        let polled = this.core.table.borrow_mut().poll(key, cx.waker());
+        match polled {
+            Polled::Done(op, result, fd) => {
                 this.state = State::Ended;
                 this.wait.finish();
                 Poll::Ready(Ok(Outcome { op, result, fd }))
             }
-            None => {
+            polled => {
+                if matches!(polled, Polled::WantsWaker) {
+                    let target = Target::Waiter(cx.waker().clone());
+                    let old = this.core.table.borrow_mut().set_target(key, target);
+                    drop(old);
+                }
                 if let Err(cancelled) = this.wait.suspend(cx, this.what) {
                     this.abandon();
                     return Poll::Ready(Err(cancelled));

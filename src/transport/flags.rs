@@ -32,6 +32,8 @@ pub(super) enum Flag {
     ReceiveCancelled = 1 << 9,
     /// `resume_writing` runs: what it writes is sent even by a closing transport.
     InResume = 1 << 10,
+    /// What the socket took is being dropped; what is left goes before anything new.
+    Shrinking = 1 << 11,
 }
 
 impl Flags {

@@ -74,7 +74,7 @@ impl SocketTransport {
     /// Above the high-water mark: what the socket takes at once does not count.
     #[cold]
     fn send_now_or_pause(&self) {
-        if self.sending.get().is_none() {
+        if self.sending.get().is_none() && !self.flags.has(Flag::Shrinking) {
             self.send_now();
         }
         self.pause_protocol_if_above();
@@ -90,7 +90,7 @@ impl SocketTransport {
         };
         // An error shows again, and is handled, when the rest is submitted.
         if let Ok(sent) = gather.send_now(fd.as_fd()) {
-            gather.advance(sent);
+            self.shrink(&mut gather, sent);
         }
         if self.flags.has(Flag::Lost) {
             // They aborted.
@@ -106,6 +106,20 @@ impl SocketTransport {
             drop(pending);
             self.core.give_gather(behind);
         }
+    }
+
+    /// Takes off what the socket took. Its destructors are user code: what they write stays behind
+    /// the rest.
+    fn shrink(&self, gather: &mut Gather, sent: usize) {
+        struct Leave<'a>(&'a SocketTransport);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.flags.clear(Flag::Shrinking);
+            }
+        }
+        self.flags.set(Flag::Shrinking);
+        let _leave = Leave(self);
+        gather.advance(sent);
     }
 
     /// Bytes written that the socket has not taken yet.
@@ -206,6 +220,9 @@ impl SocketTransport {
         } else if let Err(errno) = self.sent_partly(data.as_mut(), result) {
             self.core.give_gather(data);
             return self.fail(errno);
+        } else if self.flags.has(Flag::Lost) {
+            // A destructor of what was sent aborted.
+            return self.core.give_gather(data);
         } else {
             self.submit(data, false);
             return self.resume_protocol_if_below();
@@ -227,7 +244,7 @@ impl SocketTransport {
     #[cold]
     fn sent_partly(&self, data: &mut Gather, result: i32) -> Result<(), i32> {
         match usize::try_from(result) {
-            Ok(sent) => data.advance(sent),
+            Ok(sent) => self.shrink(data, sent),
             Err(_) if matches!(-result, libc::EAGAIN | libc::EINTR) => {}
             Err(_) => return Err(-result),
         }

@@ -109,9 +109,7 @@ impl Rig {
             match self.table.dispatch(completion, self.driver.pool()) {
                 Dispatch::Ready(entry) => {
                     let pool = self.driver.pool();
-                    if let Some((target, event)) = self.table.event(entry, pool) {
-                        target.complete(event);
-                    }
+                    self.table.event(entry, pool).call();
                 }
                 Dispatch::Wake(waker) => waker.wake(),
                 Dispatch::Drop(adopted) => adopted.adopt(),

@@ -5,7 +5,7 @@
 //! the probe has failed.
 
 use super::GROUP;
-use crate::driver::{FLAG_BUFFER, FLAG_MORE, Pool};
+use crate::driver::{FLAG_BUFFER, FLAG_FILLED, FLAG_MORE, Pool};
 use crate::ring::{Refusal, Ring, Wait, recv_multi};
 use crate::sys::clock;
 use io_uring::squeue::{Entry, Flags};
@@ -76,7 +76,7 @@ pub(super) fn multishot_receive(ring: &mut Ring, pool: &Rc<Pool>) -> io::Result<
         return refused(libc::ETIME);
     };
     if flags & FLAG_BUFFER != 0 {
-        drop(pool.claim((flags >> 16) as u16, result));
+        drop(pool.claim(flags & !FLAG_FILLED, result));
     }
     if result < 0 {
         return refused(-result);

@@ -139,13 +139,15 @@ impl UringDriver {
         out: &mut Completions,
     ) -> bool {
         let more = flags & FLAG_MORE != 0;
-        let buffer = (flags & FLAG_BUFFER != 0).then_some((flags >> 16) as u16);
-        match buffer {
-            Some(id) if result > 0 => out.push(Completion::received(key, id, result)),
-            // Trap T19: an error may carry a buffer all the same. The pool knows whether it is the
-            // kernel's; if so, it goes back by being dropped.
-            Some(id) => drop(self.pool.claim(id, 0)),
-            None => {}
+        if flags & FLAG_BUFFER != 0 {
+            let flags = flags & SHARED | FLAG_MORE;
+            if result > 0 {
+                out.push(Completion { key, result, flags });
+            } else {
+                // Trap T19: an error may carry a buffer all the same. The pool knows whether it is
+                // the kernel's; if so, it goes back by being dropped.
+                drop(self.pool.claim(flags, 0));
+            }
         }
         match result {
             _ if more => {}

@@ -1,0 +1,285 @@
+//! Code of others in odd places: destructors and wakers that call back into the loop, or panic.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io::Read;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringloop::driver::{
+    Buf, Complete, Completion, Event, Fd, Gather, Key, MAX_VECTORS, Op, OpTable, Target,
+};
+use ringloop::event_loop::{AtIterationEnd, Core, Operation};
+use ringloop::{
+    AbstractEventLoop, Builder, Chunk, EventLoopExt, ServerOptions, Transport, timeout, yield_now,
+};
+use uring_tests::drive::{Rig, pattern};
+use uring_tests::net::{Accepted, Recorder, run_on};
+use uring_tests::on_both_drivers;
+
+thread_local! {
+    /// What the destructors and wakers of these tests do; they must be `Send` and own nothing of
+    /// the loop.
+    static HOOK: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
+}
+
+fn set_hook(hook: impl Fn() + 'static) {
+    HOOK.set(Some(Rc::new(hook)));
+}
+
+fn run_hook() {
+    if let Some(hook) = HOOK.take() {
+        hook();
+    }
+}
+
+/// Runs the hook when it is dropped.
+struct Hooked(Vec<u8>);
+
+impl AsRef<[u8]> for Hooked {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Hooked {
+    fn drop(&mut self) {
+        run_hook();
+    }
+}
+
+fn hooked(bytes: &[u8]) -> Chunk {
+    Chunk::from(Bytes::from_owner(Hooked(bytes.to_vec())))
+}
+
+/// Runs the hook when the last clone is dropped.
+struct DropHook;
+
+impl Wake for DropHook {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for DropHook {
+    fn drop(&mut self) {
+        run_hook();
+    }
+}
+
+/// Panics when it wakes.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("this waker panics");
+    }
+}
+
+/// Does that with its first completion.
+struct Then<F: Fn(&Core)>(Rc<Core>, F);
+
+impl<F: Fn(&Core)> Complete for Then<F> {
+    fn complete(self: Rc<Self>, _: Event) {
+        self.1(&self.0);
+    }
+}
+
+/// A server's side of a new connection, with the client's socket.
+async fn accept(event_loop: &Rc<dyn AbstractEventLoop>) -> (Rc<Recorder>, TcpStream) {
+    let accepted = Accepted::new();
+    let options = ServerOptions::new("127.0.0.1", 0);
+    let server = event_loop.create_server(accepted.factory(), options).await;
+    let server = server.unwrap();
+    let address = server.local_addrs()[0].as_inet().unwrap();
+    let client = TcpStream::connect(address).unwrap();
+    let recorder = accepted.connected(0).await;
+    server.close();
+    (recorder, client)
+}
+
+/// More chunks than one send carries; the destructor of the first one runs while others are left.
+fn many_chunks(size: usize) -> (Vec<Chunk>, Vec<u8>) {
+    let bytes = pattern(size * (MAX_VECTORS + 100));
+    let mut chunks: Vec<Chunk> = bytes.chunks(size).map(|b| b.to_vec().into()).collect();
+    chunks[0] = hooked(&bytes[..size]);
+    (chunks, bytes)
+}
+
+/// Writes `chunks`, and a flood when the first is dropped; the peer gets them in that order.
+async fn written_in_order(event_loop: Rc<dyn AbstractEventLoop>, size: usize) {
+    let (near, mut client) = accept(&event_loop).await;
+    let (chunks, mut expected) = many_chunks(size);
+    let flood = pattern(80 * 1024);
+    expected.extend_from_slice(&flood);
+    let count = expected.len();
+    let peer = std::thread::spawn(move || {
+        let mut all = vec![0; count];
+        client.read_exact(&mut all).unwrap();
+        all
+    });
+    let transport = near.transport();
+    let inner = transport.clone();
+    set_hook(move || inner.write(&flood).unwrap());
+    transport.writelines(chunks).unwrap();
+    while !peer.is_finished() {
+        yield_now().await.unwrap();
+    }
+    assert!(peer.join().unwrap() == expected, "bytes are out of order");
+}
+
+/// Writes when the iteration ends, as a transport on top of another one does.
+struct Late(Rc<dyn Transport>);
+
+impl AtIterationEnd for Late {
+    fn iteration_ended(self: Rc<Self>) {
+        self.0.write(b"late").unwrap();
+    }
+}
+
+/// Leaves the iteration.
+struct PanicsAtEnd;
+
+impl AtIterationEnd for PanicsAtEnd {
+    fn iteration_ended(self: Rc<Self>) {
+        panic!("at the end");
+    }
+}
+
+on_both_drivers! {
+    /// A waker's destructor may use the loop: none of its borrows is held.
+    fn a_waker_is_dropped_outside_borrows(kind: DriverKind) {
+        // Outside any task, so that nobody else keeps the waker.
+        let event_loop = Builder::new().driver(kind).build().unwrap();
+        let core = event_loop.core().unwrap().clone();
+        let (near, _far) = UnixStream::pair().unwrap();
+        let op = Op::Recv { fd: Fd::new(near.into()), buf: Buf::Vec(vec![0; 8]) };
+        let asked = Rc::new(Cell::new(0));
+        {
+            let mut operation = pin!(Operation::new(core.clone(), op));
+            let waker = Waker::from(Arc::new(DropHook));
+            assert!(operation.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(waker);
+            let answer = asked.clone();
+            set_hook(move || answer.set(core.stats().live_operations));
+            assert!(operation.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        assert!(asked.get() > 0, "the old waker was not dropped");
+        event_loop.close().unwrap();
+    }
+
+    /// So may the destructor of what an operation owned that ended for nobody.
+    fn an_orphan_is_dropped_outside_borrows(kind: DriverKind) {
+        run_on(kind, |event_loop| async move {
+            let core = event_loop.core().unwrap().clone();
+            let (near, _far) = UnixStream::pair().unwrap();
+            let mut data = Gather::new();
+            data.push(hooked(b"bytes"));
+            let op = Op::Send { fd: Fd::new(near.into()), data, inline: true, urgent: true };
+            let target = Rc::new(Then(core.clone(), |_: &Core| panic!("nobody hears of it")));
+            let key = core.submit(op, Target::Callback(target));
+            let asked = Rc::new(Cell::new(false));
+            let (answer, inner) = (asked.clone(), core.clone());
+            set_hook(move || {
+                let _ = inner.stats();
+                answer.set(true);
+            });
+            // Runs before the completion, which is queued behind it by then.
+            event_loop.call_soon(move || core.abandon(key)).unwrap();
+            for _ in 0..5 {
+                yield_now().await.unwrap();
+            }
+            assert!(asked.get());
+        });
+    }
+
+    /// A panic in a waker loses none of the completions that came with it.
+    fn a_waker_that_panics_loses_no_completion(kind: DriverKind) {
+        let event_loop = Builder::new().driver(kind).build().unwrap();
+        let core = event_loop.core().unwrap().clone();
+        let heard = Rc::new(Cell::new(false));
+        let inner = heard.clone();
+        let then = Then(core.clone(), move |_: &Core| {
+            inner.set(true);
+            ringloop::get_running_loop().stop();
+        });
+        let panics = Waker::from(Arc::new(Panics));
+        core.submit(Op::Nop, Target::Waiter(panics));
+        core.submit(Op::Nop, Target::Callback(Rc::new(then)));
+        assert!(catch_unwind(AssertUnwindSafe(|| event_loop.run_forever())).is_err());
+        event_loop.run_forever().unwrap();
+        assert!(heard.get());
+        drop(core);
+        event_loop.close().unwrap();
+    }
+
+    /// A panic at the end of an iteration keeps nobody else from sending.
+    fn a_panic_at_the_end_of_an_iteration_loses_no_byte(kind: DriverKind) {
+        let event_loop = Builder::new().driver(kind).build().unwrap();
+        let inner = event_loop.clone();
+        let (near, mut client) =
+            event_loop.run_until_complete(async move { accept(&inner).await }).unwrap();
+        event_loop.core().unwrap().at_iteration_end(Rc::new(PanicsAtEnd));
+        near.transport().write(b"byte").unwrap();
+        assert!(catch_unwind(AssertUnwindSafe(|| event_loop.run_forever())).is_err());
+        event_loop.run_until_complete(async { yield_now().await.unwrap() }).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let mut bytes = [0; 4];
+        client.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"byte");
+        event_loop.close().unwrap();
+    }
+
+    /// What is written at the end of an iteration is sent before the loop sleeps.
+    fn a_write_at_the_end_of_an_iteration_does_not_wait_for_an_event(kind: DriverKind) {
+        run_on(kind, |event_loop| async move {
+            let (near, mut client) = accept(&event_loop).await;
+            let core = event_loop.core().unwrap().clone();
+            // What the start brings has passed then, and nothing else wakes the loop.
+            ringloop::sleep(Duration::from_millis(20)).await.unwrap();
+            let peer = std::thread::spawn(move || {
+                let mut bytes = [0; 4];
+                client.read_exact(&mut bytes).unwrap();
+            });
+            core.at_iteration_end(Rc::new(Late(near.transport())));
+            // The peer closes when it has the bytes.
+            let lost = timeout(Duration::from_secs(2), near.until_lost()).await;
+            assert!(lost.is_ok(), "the bytes were not sent");
+            peer.join().unwrap();
+        });
+    }
+
+    /// A buffer that the kernel (or nobody) has is not to be had by saying that it was received.
+    fn a_made_up_receive_gets_no_buffer(kind: DriverKind) {
+        let rig = Rig::open(kind);
+        let pool = rig.driver.pool();
+        let key = Key { index: 0, generation: 0 };
+        let mut table = OpTable::new();
+        let _ = table.dispatch(Completion::received(key, 0, 100), pool);
+        assert_eq!(pool.refused(), 1);
+        let mut inside = 0;
+        let filled = pool.fill(|_| {
+            for id in 0..64 {
+                let _ = table.dispatch(Completion::received(key, id, 100), pool);
+            }
+            inside = pool.refused();
+            10
+        });
+        assert!(filled.is_none() || inside == 65);
+    }
+
+    /// What a destructor writes goes behind what is being sent.
+    fn a_destructor_that_writes_does_not_overtake_a_direct_send(kind: DriverKind) {
+        run_on(kind, |event_loop| written_in_order(event_loop, 100));
+    }
+
+    /// The same while the loop's own send is settled.
+    fn a_destructor_that_writes_does_not_overtake_a_settled_send(kind: DriverKind) {
+        run_on(kind, |event_loop| written_in_order(event_loop, 10));
+    }
+}
