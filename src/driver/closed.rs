@@ -49,7 +49,7 @@ impl Driver for ClosedDriver {
     }
 
     /// A closed loop submits nothing.
-    fn submit(&mut self, _key: Key, _op: &mut Op) {}
+    unsafe fn submit(&mut self, _key: Key, _op: &mut Op) {}
 
     fn cancel(&mut self, _key: Key) {}
 

@@ -228,9 +228,16 @@ pub trait Driver {
     /// What was chosen at start-up and why: one fact a line.
     fn report(&self) -> String;
 
-    /// Starts `op`, which stands in the table at `key` and stays there, unmoved, until its final
-    /// completion. Failures are reported as completions.
-    fn submit(&mut self, key: Key, op: &mut Op);
+    /// Starts `op`. Failures are reported as completions.
+    ///
+    /// Unsafe to call, not to implement: a driver that performs operations itself needs no `unsafe`.
+    /// One that passes operations on to another driver takes the contract over.
+    ///
+    /// # Safety
+    /// `op` stands in an [`OpTable`] at `key`, is neither changed nor replaced from now on, and the
+    /// table is given no final completion of `key` but the one that this driver reports: until then
+    /// the kernel may read and write what the operation owns.
+    unsafe fn submit(&mut self, key: Key, op: &mut Op);
 
     /// Asks the kernel to end the operation. It completes as usual, with `-ECANCELED` if the cancel
     /// came first. A stale key is ignored.

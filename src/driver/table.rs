@@ -23,7 +23,7 @@
 use super::op::Op;
 use super::pool::Pool;
 use super::target::{Adopted, Delivery, Dispatch, Event, Orphaned, Parts, Polled, Target};
-use super::{Completion, FLAG_BUFFER, FLAG_FD, FLAG_MORE, Key};
+use super::{Completion, Driver, FLAG_BUFFER, FLAG_FD, FLAG_MORE, Key};
 use crate::ready::{Kind, ReadyEntry};
 use std::rc::Rc;
 use std::task::Waker;
@@ -154,6 +154,20 @@ impl OpTable {
             index,
             generation: entry.generation,
         }
+    }
+
+    /// Takes an operation over and starts it. Only for the loop's core, which keeps table and driver
+    /// together and to itself.
+    #[inline]
+    pub(crate) fn start(&mut self, driver: &mut dyn Driver, op: Op, target: Target) -> Key {
+        let key = self.insert(op, target);
+        let Some(op) = self.op_mut(key) else {
+            unreachable!("inserted above")
+        };
+        // SAFETY: the operation stands in this table at its key. The core neither changes it nor
+        // lets anybody else, and gives the table only completions that this driver reported.
+        unsafe { driver.submit(key, op) };
+        key
     }
 
     /// Makes an entry vacant whose members were taken out. The key is stale from now on.

@@ -123,7 +123,7 @@ impl Driver for UringDriver {
     }
 
     #[inline]
-    fn submit(&mut self, key: Key, op: &mut Op) {
+    unsafe fn submit(&mut self, key: Key, op: &mut Op) {
         if !self.ring.is_usable() {
             return;
         }

@@ -181,12 +181,8 @@ impl Core {
         if self.closed.get() {
             return self.refuse(op, target);
         }
-        let mut table = self.table.borrow_mut();
-        let key = table.insert(op, target);
-        let Some(op) = table.op_mut(key) else {
-            unreachable!("inserted above")
-        };
-        self.driver.borrow_mut().submit(key, op);
+        let mut driver = self.driver.borrow_mut();
+        let key = self.table.borrow_mut().start(&mut **driver, op, target);
         self.submitted.set(true);
         key
     }

@@ -62,7 +62,7 @@ impl Driver for Tampered {
         self.inner.report()
     }
 
-    fn submit(&mut self, key: Key, op: &mut Op) {
+    unsafe fn submit(&mut self, key: Key, op: &mut Op) {
         let answer = match op {
             Op::RecvMulti { .. } => RECEIVE.take(),
             Op::Send { .. } => {
@@ -73,7 +73,8 @@ impl Driver for Tampered {
         };
         match answer {
             Some(result) => self.made_up.push(Completion::last(key, result)),
-            None => self.inner.submit(key, op),
+            // SAFETY: passed on; completions are made up only for what was not.
+            None => unsafe { self.inner.submit(key, op) },
         }
     }
 
