@@ -204,7 +204,14 @@ fn a_start_without_descriptors_fails_cleanly() {
 fn two_drivers_on_one_thread() {
     let name = "driver_uring::setup::two_drivers_on_one_thread";
     uring_tests::run_variant(name, DriverKind::Uring, |_| {
-        let (mut one, mut two) = (rig(all()), rig(none()));
+        // Small enough for both to fit where little memory may be locked.
+        let small = |options| UringOptions {
+            sq_entries: 64,
+            cq_entries: 256,
+            buffers: 64,
+            ..options
+        };
+        let (mut one, mut two) = (rig(small(all())), rig(small(none())));
         assert_eq!(one.run(Op::Nop).result, 0);
         assert_eq!(two.run(Op::Nop).result, 0);
         exercise(&mut one);
