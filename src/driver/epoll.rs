@@ -97,6 +97,8 @@ pub struct EpollDriver {
     events: Events,
     files: Files,
     queue: Vec<Request>,
+    /// Sends and connects that wait for their descriptor.
+    writing: usize,
     /// Descriptors that had more to read than one park takes.
     again: Vec<FileRef>,
     /// Descriptors whose receive found no buffer, the longest waiting first.
@@ -132,13 +134,6 @@ impl Turn<'_> {
     fn finish(&mut self, key: Key, result: i32) {
         self.complete(Completion::last(key, result));
     }
-
-    /// Completes without ending the wait.
-    #[inline]
-    fn hold(&mut self, completion: Completion) {
-        self.out.push(completion);
-        self.holds = true;
-    }
 }
 
 impl EpollDriver {
@@ -157,6 +152,7 @@ impl EpollDriver {
             events: Events::new(EVENTS),
             files: Files::default(),
             queue: Vec::with_capacity(64),
+            writing: 0,
             again: Vec::new(),
             starving: VecDeque::new(),
             refused: Vec::new(),
@@ -239,7 +235,10 @@ impl EpollDriver {
             return;
         };
         self.try_before_cancel(turn, at, key);
-        if self.files[at].forget(key) {
+        let file = &mut self.files[at];
+        let wrote = file.writers.remove(key);
+        self.writing -= usize::from(wrote);
+        if wrote || file.readers.remove(key) || file.polls.remove(key) {
             turn.finish(key, -libc::ECANCELED);
         }
     }

@@ -118,11 +118,6 @@ impl File {
         self.readable = false;
         self.exhaust = false;
     }
-
-    /// Takes a waiting operation away; whether it was there.
-    pub(super) fn forget(&mut self, key: super::Key) -> bool {
-        self.readers.remove(key) || self.writers.remove(key) || self.polls.remove(key)
-    }
 }
 
 /// The slots, by descriptor number.
@@ -141,6 +136,11 @@ impl Files {
             fd: number,
             generation: file.generation,
         })
+    }
+
+    /// Whether a send or connect waits.
+    pub(super) fn has_writers(&self, fd: &Fd) -> bool {
+        self.find(fd).is_some_and(|at| !self[at].writers.is_empty())
     }
 
     /// The slot of `fd`, made if it has none.

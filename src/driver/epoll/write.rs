@@ -33,37 +33,28 @@ impl EpollDriver {
         else {
             return;
         };
-        let (inline, urgent) = (*inline, *urgent);
-        turn.ends |= urgent;
-        let behind = self
-            .files
-            .find(fd)
-            .is_some_and(|at| !self.files[at].writers.is_empty());
-        let result = if behind {
+        turn.ends |= *urgent;
+        let result = if self.writing > 0 && self.files.has_writers(fd) {
             -libc::EAGAIN
         } else {
             self.counters.submitted += 1;
             send(fd, data)
         };
-        if inline && !urgent && result >= 0 && result as usize == data.total() {
-            turn.hold(Completion::last(key, result));
-        } else if result == -libc::EAGAIN && !inline {
-            self.wait_to_write(turn, key, Wants::Send);
-        } else {
-            turn.finish(key, result);
+        if result == -libc::EAGAIN && !*inline {
+            return self.wait_to_write(turn, key, Wants::Send);
         }
+        let whole = *inline && result >= 0 && result as usize == data.total();
+        // Urgent or not: that was noted above.
+        turn.ends |= !whole;
+        turn.out.push(Completion::last(key, result));
     }
 
     pub(super) fn start_connect(&mut self, turn: &mut Turn<'_>, key: Key) {
         let Some(Op::Connect { fd, addr }) = turn.table.op_mut(key) else {
             return;
         };
-        let behind = self
-            .files
-            .find(fd)
-            .is_some_and(|at| !self.files[at].writers.is_empty());
         let is_unix = i32::from(addr.storage.ss_family) == libc::AF_UNIX;
-        let outcome = if behind {
+        let outcome = if self.files.has_writers(fd) {
             Err(io::Error::from_raw_os_error(libc::EALREADY))
         } else {
             self.counters.submitted += 1;
@@ -87,6 +78,7 @@ impl EpollDriver {
         if let Err(error) = self.files.watch(&self.epoll, at, WRITE) {
             return turn.finish(key, to_result(Err(error)));
         }
+        self.writing += 1;
         self.files[at].writers.push(Waiter {
             key,
             turn: self.turn,
@@ -116,6 +108,7 @@ impl EpollDriver {
                 return;
             }
             self.files[at].writers.pop();
+            self.writing -= 1;
             turn.finish(key, result);
         }
     }
