@@ -11,32 +11,13 @@
 //!   there (`MADV_DONTFORK`): [`Ring::is_usable`] tells, at the price of a load. Whoever owns a ring
 //!   asks before each use.
 
+use crate::sys::fork::Origin;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, squeue};
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-/// How many forks lie between this process and the first one that made a ring.
-static FORKS: AtomicU32 = AtomicU32::new(0);
-
-/// What a closed ring has instead.
-const CLOSED: u32 = u32::MAX;
-
-fn count_forks() {
-    static ONCE: Once = Once::new();
-    extern "C" fn in_the_child() {
-        FORKS.fetch_add(1, Ordering::Relaxed);
-    }
-    ONCE.call_once(|| {
-        // SAFETY: the handler adds to an atomic, which is allowed in a forked child. Where it can
-        // not be registered (no memory), a drop still compares process ids.
-        unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
-    });
-}
 
 /// What an enter does after submitting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,15 +46,13 @@ pub struct Ring {
     timer_flags: u32,
     registered: bool,
     no_sqarray: bool,
-    forks: u32,
-    pid: u32,
+    origin: Origin,
     single_thread: PhantomData<*mut ()>,
 }
 
 impl Ring {
     /// A ring that uses nothing optional yet.
     pub(super) fn new(io: IoUring, no_sqarray: bool) -> Self {
-        count_forks();
         Self {
             enter_fd: io.as_raw_fd(),
             io: ManuallyDrop::new(io),
@@ -82,8 +61,7 @@ impl Ring {
             timer_flags: EnterFlags::EXT_ARG.bits(),
             registered: false,
             no_sqarray,
-            forks: FORKS.load(Ordering::Relaxed),
-            pid: std::process::id(),
+            origin: Origin::here(),
             single_thread: PhantomData,
         }
     }
@@ -274,13 +252,13 @@ impl Ring {
     /// child. Costs a load.
     #[inline]
     pub fn is_usable(&self) -> bool {
-        self.forks == FORKS.load(Ordering::Relaxed)
+        self.origin.is_here()
     }
 
     /// Whether a child that was cloned without running fork handlers asks, or any other. Costs a
     /// system call.
     pub fn is_foreign(&self) -> bool {
-        self.pid != std::process::id()
+        self.origin.is_foreign()
     }
 
     /// Closes the ring before it is dropped. Does not wait for what is in flight. Does nothing in a
@@ -292,7 +270,7 @@ impl Ring {
         if !self.is_usable() || self.is_foreign() {
             return;
         }
-        self.forks = CLOSED;
+        self.origin = Origin::NOWHERE;
         if self.registered {
             // The slot, one of 16 of this thread, would stay taken otherwise.
             super::setup::unregister_fd(&self.io, self.enter_fd);

@@ -62,7 +62,8 @@ impl Events {
 
 /// An epoll instance. Closed on drop; registered descriptors stay open.
 pub struct Epoll {
-    fd: OwnedFd,
+    /// `None` once closed: calls then fail with `EBADF`.
+    fd: Option<OwnedFd>,
     /// `epoll_pwait2` was not refused so far.
     exact: Cell<bool>,
 }
@@ -80,7 +81,7 @@ impl Epoll {
         }
         Ok(Self {
             // SAFETY: the descriptor was just made and nobody else knows it.
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
+            fd: Some(unsafe { OwnedFd::from_raw_fd(fd) }),
             exact: Cell::new(true),
         })
     }
@@ -91,13 +92,23 @@ impl Epoll {
         self.exact.get()
     }
 
+    /// Closes the instance before it is dropped; every later call fails with `EBADF`.
+    pub fn close(&mut self) {
+        self.fd = None;
+    }
+
+    #[inline]
+    fn raw(&self) -> RawFd {
+        self.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
     fn control(&self, operation: i32, fd: RawFd, mask: Mask, data: u64) -> io::Result<()> {
         let mut event = libc::epoll_event {
             events: mask,
             u64: data,
         };
         // SAFETY: the event is only read, during the call.
-        let done = unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd, &raw mut event) };
+        let done = unsafe { libc::epoll_ctl(self.raw(), operation, fd, &raw mut event) };
         super::check(done as isize).map(drop)
     }
 
@@ -141,7 +152,7 @@ impl Epoll {
         // SAFETY: the kernel writes at most as many events as the list has room for.
         let count = unsafe {
             libc::epoll_wait(
-                self.fd.as_raw_fd(),
+                self.raw(),
                 events.list.as_mut_ptr(),
                 events.list.len() as i32,
                 millis,
@@ -165,7 +176,7 @@ impl Epoll {
         let count = unsafe {
             libc::syscall(
                 libc::SYS_epoll_pwait2,
-                self.fd.as_raw_fd(),
+                self.raw(),
                 events.list.as_mut_ptr(),
                 events.list.len() as i32,
                 &raw const time,
@@ -244,5 +255,9 @@ mod tests {
             assert_eq!(events.len(), 1);
             assert_eq!(events.get(0), (libc::EPOLLIN as Mask, 42));
         }
+        let mut epoll = epoll;
+        epoll.close();
+        let closed = epoll.wait(&mut events, Wait::Forever).unwrap_err();
+        assert_eq!(closed.raw_os_error(), Some(libc::EBADF));
     }
 }

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod epoll;
 pub mod file;
+pub mod fork;
 pub mod getaddrinfo;
 pub mod names;
 pub mod socket;

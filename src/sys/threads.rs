@@ -3,7 +3,8 @@
 //! **Guarantees.** At most `limit` threads; none before the first job; each is named; one that had
 //! nothing to do for a while ends. Jobs start in the order they were submitted. A job that panics
 //! ends alone. Any thread may submit. After [`Threads::shut_down`] nothing more is taken; what was
-//! taken runs.
+//! taken runs. In a forked child, which has none of the threads, every job is refused and nothing
+//! is waited for.
 //!
 //! ```text
 //!            submit                    a thread is free
@@ -12,6 +13,7 @@
 //!          └── shut down, or no thread can be had: refused, given back
 //! ```
 
+use super::fork::Origin;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -37,7 +39,7 @@ pub fn default_limit() -> usize {
 pub struct Refused {
     /// The job, unrun.
     pub job: Job,
-    /// Why: the pool is shut down (kind `Other`), or the system gives no thread (`EAGAIN`: a limit
+    /// Why: the pool is shut down, or the parent process's (kind `Other`), or the system gives no thread (`EAGAIN`: a limit
     /// of threads or memory).
     pub cause: io::Error,
 }
@@ -58,6 +60,8 @@ pub struct Threads {
 /// What the users of the pool share; threads hold only [`Shared`].
 struct Handle {
     shared: Arc<Shared>,
+    /// Of the threads; a forked child must not even lock, for one of them may hold the lock for ever.
+    origin: Origin,
 }
 
 struct Shared {
@@ -108,7 +112,10 @@ impl Threads {
             work: Condvar::new(),
         });
         Self {
-            handle: Arc::new(Handle { shared }),
+            handle: Arc::new(Handle {
+                shared,
+                origin: Origin::here(),
+            }),
         }
     }
 
@@ -118,6 +125,10 @@ impl Threads {
     /// The job itself, when the pool is shut down, or has no thread and can get none.
     pub fn submit(&self, job: Job) -> Result<(), Refused> {
         let shared = &self.handle.shared;
+        if !self.handle.origin.is_here() {
+            let cause = io::Error::other("the thread pool belongs to the parent process");
+            return Err(Refused { job, cause });
+        }
         let mut state = shared.lock();
         if state.closed {
             let cause = io::Error::other("the thread pool is shut down");
@@ -173,6 +184,9 @@ impl Threads {
 
 impl Handle {
     fn close(&self) -> Vec<(u64, JoinHandle<()>)> {
+        if !self.origin.is_here() {
+            return Vec::new();
+        }
         let mut state = self.shared.lock();
         state.closed = true;
         self.shared.work.notify_all();

@@ -44,9 +44,12 @@ impl EpollDriver {
             return self.wait_to_write(turn, key, Wants::Send);
         }
         let whole = *inline && result >= 0 && result as usize == data.total();
-        // Urgent or not: that was noted above.
-        turn.ends |= !whole;
-        turn.out.push(Completion::last(key, result));
+        if whole {
+            // If it is urgent, that was noted above.
+            turn.hold(Completion::last(key, result));
+        } else {
+            turn.finish(key, result);
+        }
     }
 
     pub(super) fn start_connect(&mut self, turn: &mut Turn<'_>, key: Key) {

@@ -25,6 +25,7 @@ macro_rules! tests {
 }
 
 mod edges;
+mod ending;
 mod files;
 mod modes;
 mod sends;

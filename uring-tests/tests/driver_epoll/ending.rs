@@ -1,0 +1,76 @@
+//! The end of the driver, and what a forked child may not do.
+//!
+//! Not on both drivers: it is about one.
+
+use std::io::Write;
+
+use ringloop::driver::epoll::EpollOptions;
+use ringloop::driver::{Completions, DriverKind, Op, Park, drain};
+use uring_tests::drive::{Rig, fd, tcp_pair};
+use uring_tests::{isolated, open_fds, run_variant};
+
+use super::rig;
+
+#[test]
+fn a_driver_that_was_shut_down_holds_no_epoll_instance() {
+    let name = "ending::a_driver_that_was_shut_down_holds_no_epoll_instance";
+    run_variant(&format!("driver_epoll::{name}"), DriverKind::Epoll, |_| {
+        isolated(|| {
+            let before = open_fds();
+            let mut rig = rig(EpollOptions::default());
+            // The instance, and the eventfd, which whoever may end a park holds too.
+            assert_eq!(open_fds(), before + 2);
+            rig.driver.shut_down(0);
+            assert_eq!(open_fds(), before + 1);
+            let mut out = Completions::new();
+            let parked = rig.driver.park(&mut rig.table, Park::Forever, &mut out);
+            assert_eq!(parked.unwrap_err().raw_os_error(), Some(libc::ESHUTDOWN));
+            drop(rig);
+            assert_eq!(open_fds(), before);
+        });
+    });
+}
+
+/// In a forked child neither a park nor a drop takes an edge of the parent's.
+#[test]
+fn a_forked_child_leaves_the_instance_alone() {
+    let name = "driver_epoll::ending::a_forked_child_leaves_the_instance_alone";
+    run_variant(name, DriverKind::Epoll, |_| {
+        isolated(|| {
+            let mut ours = rig(EpollOptions::default());
+            let (mut near, far) = tcp_pair().unwrap();
+            let key = ours.submit(Op::RecvMulti { fd: fd(far) });
+            ours.poll();
+            near.write_all(b"before the fork").unwrap();
+            // SAFETY: the child runs only what follows, up to `_exit`; of the threads of this
+            // process, which runs one test, none holds a lock that is needed here.
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0);
+            if child == 0 {
+                let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    in_the_child(&mut ours);
+                }));
+                // SAFETY: ends the child without running anything of the parent's.
+                unsafe { libc::_exit(i32::from(ended.is_err())) };
+            }
+            let mut status = 0;
+            // SAFETY: `status` is live.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0, "the child ended badly");
+            assert_eq!(ours.receive(key, 15), b"before the fork");
+            ours.close();
+        });
+    });
+}
+
+/// What a loop of the parent would do when the child ends it.
+fn in_the_child(rig: &mut Rig) {
+    rig.submit(Op::Nop);
+    assert!(!rig.driver.wants_poll());
+    let mut out = Completions::new();
+    let parked = rig.driver.park(&mut rig.table, Park::Forever, &mut out);
+    assert!(parked.is_err());
+    let left = drain(&mut *rig.driver, &mut rig.table, 1_000_000_000);
+    assert_eq!(left.len(), 2);
+    rig.driver.shut_down(left.len());
+}
