@@ -9,7 +9,7 @@ use super::id::TaskId;
 use super::join::JoinError;
 use super::registry::TaskRef;
 use super::running;
-use super::slot::{ABORT, CANCELLED, DONE, HANDLE, Header, NAMED, PANICKED, TAKEN};
+use super::slot::{ABORT, CANCELLED, DONE, FORGIVEN, HANDLE, Header, NAMED, PANICKED, TAKEN};
 use super::tasks::Tasks;
 use super::wait::{Wait, WaitsFor};
 use super::waker::{clone_waker, drop_waker};
@@ -82,10 +82,8 @@ impl RawTask {
     fn request(&self, message: Option<Arc<str>>) -> bool {
         let slot = self.slot();
         let pending = self.tasks.cancel(slot, message);
-        if !pending && slot.has(PANICKED) {
-            slot.clear(PANICKED);
-            let payload = slot.cold().and_then(|cold| cold.payload.take());
-            drop(payload);
+        if !pending {
+            slot.set(FORGIVEN);
         }
         pending
     }

@@ -189,4 +189,18 @@ impl Nodes {
             });
         }
     }
+
+    /// How many nodes are taken.
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> usize {
+        self.with(|list| {
+            let mut count = list.len();
+            let mut free = self.free.get();
+            while let Some(node) = list.get(free as usize) {
+                count -= 1;
+                free = node.next;
+            }
+            count
+        })
+    }
 }

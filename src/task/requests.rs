@@ -59,6 +59,13 @@ impl Requests {
         self.kept || (self.marked > 0 && !self.delivered)
     }
 
+    /// Forgets where the last request is; it is as if it was made now.
+    pub(super) fn restart(&mut self) {
+        self.kept = false;
+        self.marked = 0;
+        self.delivered = false;
+    }
+
     /// A value of the last request.
     pub(super) fn value(&mut self) -> Cancelled {
         let request = self.last.get_or_insert_with(|| {

@@ -128,6 +128,12 @@ impl Scopes {
         })
     }
 
+    /// How many scopes are open.
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> usize {
+        self.list.borrow().iter().filter(|state| state.open).count()
+    }
+
     fn open(&self, task: (u32, u32), parent: u32) -> u32 {
         let mut list = self.list.borrow_mut();
         if let Some(parent) = list.get_mut(parent as usize) {
@@ -418,9 +424,16 @@ impl Tasks {
         drop(waker);
     }
 
-    /// A combinator was moved to another task and is polled there.
+    /// A combinator was moved to another task and is polled there. A request that reached nobody
+    /// goes with it.
     #[cold]
     fn move_scope(&self, scope: u32, slot: &Header) {
+        let undelivered = self.scopes.with(scope, |state| {
+            state
+                .requests
+                .as_ref()
+                .is_some_and(|requests| requests.is_undelivered())
+        });
         self.detach_scope(scope);
         let parent = slot.scope().get();
         self.scopes.with(scope, |state| {
@@ -429,9 +442,12 @@ impl Tasks {
             state.nodes = 0;
             state.children = 0;
         });
-        let mut list = self.scopes.list.borrow_mut();
-        if let Some(parent) = list.get_mut(parent as usize) {
+        if let Some(parent) = self.scopes.list.borrow_mut().get_mut(parent as usize) {
             parent.children += 1;
+        }
+        if undelivered {
+            self.requests(slot, scope, Requests::restart);
+            self.keep(slot, scope, true);
         }
     }
 }

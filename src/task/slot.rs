@@ -46,6 +46,9 @@ pub(super) const QUIET: u32 = 1 << 12;
 /// A request is being forwarded along joins and came by here.
 pub(super) const VISITED: u32 = 1 << 13;
 
+/// Its panic is not to be reported: it was asked to stop after it had failed.
+pub(super) const FORGIVEN: u32 = 1 << 14;
+
 /// The scope that is the task itself.
 pub(super) const ROOT: u32 = NONE;
 /// The scope in which no wait registers (`.bare()`).
@@ -235,8 +238,8 @@ impl Header {
             .word
             .set(pack(0, index, generation.wrapping_add(1) & TASK_MASK));
         self.public.flags.store(DONE, Ordering::Relaxed);
+        private.kept.set(0);
         if self.cold().is_some() {
-            private.kept.set(0);
             // SAFETY: one thread, and `cold` and `cold_or_new` lend only to callers that hold the
             // task pending or its handle; neither is the case any more.
             let cold = unsafe { (*private.cold.get()).take() };

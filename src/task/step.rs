@@ -23,8 +23,8 @@ use super::registry::TaskRef;
 use super::report::Report;
 use super::shared::Current;
 use super::slot::{
-    ABORT, CANCELLED, DONE, DROP_BODY, HANDLE, Header, NAMED, PANICKED, QUIET, ROOT, RUNNING,
-    SCHEDULED, STARTED, TAKEN,
+    ABORT, CANCELLED, DONE, DROP_BODY, FORGIVEN, HANDLE, Header, NAMED, PANICKED, QUIET, ROOT,
+    RUNNING, SCHEDULED, STARTED, TAKEN,
 };
 use super::tasks::Tasks;
 use super::waker::{wake_from, waker};
@@ -222,7 +222,7 @@ impl Tasks {
     fn report_panic(&self, slot: &Header) {
         slot.clear(PANICKED);
         let payload = slot.cold().and_then(|cold| cold.payload.take());
-        if payload.as_deref().is_some_and(is_loop_exit) {
+        if slot.has(FORGIVEN) || payload.as_deref().is_some_and(is_loop_exit) {
             return;
         }
         self.report(Report {

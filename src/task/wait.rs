@@ -165,6 +165,37 @@ impl Wait {
         Ok(())
     }
 
+    /// For a leaf that has woken itself already and suspends for one turn only (a yield): registers
+    /// nothing. To be asked in the poll that suspends, in place of [`Wait::suspend`], and in the
+    /// one that ends the turn, in place of [`Wait::check`].
+    ///
+    /// A request made meanwhile finds no node and a task that is queued, so it is kept, and the
+    /// second call takes it; where other awaits of the task are pending, they get it instead.
+    ///
+    /// # Errors
+    /// [`Cancelled`] when a request was kept.
+    #[inline]
+    pub fn pass(&mut self) -> Result<(), Cancelled> {
+        let kept = running::with(|tasks| {
+            tasks
+                .and_then(Tasks::waiting_slot)
+                .is_some_and(|slot| slot.kept().get() != 0)
+        });
+        if kept { self.pass_kept() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn pass_kept(&mut self) -> Result<(), Cancelled> {
+        self.finish();
+        if let Some(tasks) = running::owned()
+            && let Some(slot) = tasks.waiting_slot()
+            && let Some(scope) = tasks.take_kept(slot)
+        {
+            return Err(tasks.requests(slot, scope, |requests| requests.value()));
+        }
+        Ok(())
+    }
+
     /// As `suspend`, for the end of a task of the loop `of`: a kept request goes to that task.
     ///
     /// # Panics

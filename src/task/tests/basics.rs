@@ -229,6 +229,11 @@ fn an_unread_panic_is_reported_once() {
     assert!(!kept.cancel());
     drop(kept);
     assert!(l.told().is_empty());
+    // And the panic can still be retrieved.
+    let mut kept: Task<()> = l.spawn(async { panic!("boom") });
+    l.run();
+    assert!(!kept.cancel());
+    assert!(kept.result().unwrap().unwrap_err().is_panic());
 }
 
 #[test]

@@ -51,6 +51,37 @@ fn can_02_cancel_at_a_yield() {
 }
 
 #[test]
+fn can_02_cancel_at_a_yield_that_registers_nothing() {
+    let l = Loop::new();
+    let passed = Rc::new(Cell::new(0));
+    let count = passed.clone();
+    let mut task = l.spawn(async move {
+        pass().await?;
+        count.set(1);
+        let cancelled = pass().await.expect_err("cancelled at the yield");
+        pass().await.expect("delivered once");
+        current().unwrap().cancel();
+        drop(pass().await.expect_err("cancelled before the yield"));
+        count.set(2);
+        Err::<(), _>(cancelled)
+    });
+    l.turn();
+    l.turn();
+    assert_eq!((passed.get(), task.local().waits_for().len()), (1, 0));
+    task.cancel_with("at the yield");
+    l.run();
+    assert_eq!(passed.get(), 2);
+    assert_eq!(message_of(task.result()).as_deref(), Some("at the yield"));
+    // Withdrawn: the yield ends as always.
+    let mut task = l.spawn(pass());
+    l.turn();
+    task.cancel();
+    task.uncancel();
+    l.run();
+    task.result().unwrap().unwrap().unwrap();
+}
+
+#[test]
 fn a_task_that_only_yields_at_foreign_futures_is_dropped() {
     let l = Loop::new();
     let turns = Rc::new(Cell::new(0));

@@ -3,6 +3,7 @@
 mod basics;
 mod calls;
 mod can;
+mod random;
 mod reg;
 mod scopes;
 
@@ -183,6 +184,21 @@ pub async fn pause() -> Result<(), Cancelled> {
         }
         yielded = true;
         wait.suspend(cx, WaitsFor::Sleep)?;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
+/// A yield as `sleep(0)` makes it.
+pub async fn pass() -> Result<(), Cancelled> {
+    let mut wait = Wait::new();
+    let mut yielded = false;
+    poll_fn(|cx| {
+        wait.pass()?;
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(Ok(()));
+        }
         cx.waker().wake_by_ref();
         Poll::Pending
     })

@@ -487,3 +487,62 @@ fn a_scope_may_outlive_its_task_and_move_to_another() {
     l.run();
     assert_eq!(task.result().unwrap().unwrap(), Err(Elapsed));
 }
+
+#[test]
+fn a_request_kept_for_a_scope_dies_with_its_task() {
+    // Of one type, so that the second task gets the slot of the first.
+    type Body = Pin<Box<dyn Future<Output = Result<(), Cancelled>>>>;
+    let l = Loop::new();
+    let held: Rc<RefCell<Vec<Scope>>> = Rc::default();
+    let keep = held.clone();
+    let first: Body = Box::pin(async move {
+        let scope = Scope::open();
+        let canceller = scope.canceller();
+        poll_fn(|cx| {
+            let _inside = scope.enter(cx);
+            canceller.cancel(None);
+            // No await suspends in there, so nobody takes the request.
+            Poll::Ready(())
+        })
+        .await;
+        keep.borrow_mut().push(scope);
+        Ok(())
+    });
+    let first = l.spawn(first);
+    let slot = first.as_ref().index_in(&l.tasks.shared);
+    l.run();
+    drop(first);
+    // The next task in the same slot was asked nothing.
+    let second: Body = Box::pin(async { pause().await });
+    let mut second = l.spawn(second);
+    assert_eq!(second.as_ref().index_in(&l.tasks.shared), slot);
+    l.run();
+    second.result().unwrap().unwrap().unwrap();
+    held.borrow_mut().clear();
+}
+
+#[test]
+fn an_expiry_moves_with_its_combinator() {
+    let l = Loop::new();
+    let expiry = Expiry::default();
+    let shared: Rc<RefCell<Option<Limited>>> = Rc::default();
+    let (place, moved) = (expiry.clone(), shared.clone());
+    let first = l.spawn(poll_fn(move |cx| {
+        let place = place.clone();
+        let mut limited: Limited = Box::pin(async move {
+            Timeout::new(async { Leaf::<()>::new().wait().await }, &place)
+                .await
+                .map(drop)
+        });
+        assert!(limited.as_mut().poll(cx).is_pending());
+        *moved.borrow_mut() = Some(limited);
+        Poll::<()>::Pending
+    }));
+    l.run();
+    expire(&expiry);
+    let mut second = l.spawn(shared.take().unwrap());
+    // Not polled where it was asked; it goes with the combinator.
+    first.abort();
+    l.run();
+    assert_eq!(second.result().unwrap().unwrap(), Err(Elapsed));
+}
