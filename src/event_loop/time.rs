@@ -75,15 +75,14 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        if this.duration.is_zero() {
+            return this.poll_yield(cx);
+        }
         if let Err(cancelled) = this.wait.check() {
             this.end();
             return Poll::Ready(Err(cancelled));
         }
         match &this.state {
-            SleepState::New if this.duration.is_zero() => {
-                this.state = SleepState::Yielded;
-                cx.waker().wake_by_ref();
-            }
             SleepState::New => {
                 let when = get_running_loop()
                     .time()
@@ -98,12 +97,13 @@ impl Future for Sleep {
                     this.state = SleepState::until(when, cx.waker());
                 }
             }
-            SleepState::Yielded | SleepState::Waiting { .. } => {
+            SleepState::Waiting { .. } => {
                 this.state = SleepState::Done;
                 this.wait.finish();
                 return Poll::Ready(Ok(()));
             }
-            SleepState::Done => panic!("a sleep was polled after it ended"),
+            SleepState::Yielded => unreachable!("only a sleep of no time yields"),
+            SleepState::Done => over(),
         }
         if let Err(cancelled) = this.wait.suspend(cx, WaitsFor::Sleep) {
             this.end();
@@ -114,6 +114,21 @@ impl Future for Sleep {
 }
 
 impl Sleep {
+    /// A yield wakes itself and registers nothing; a request made meanwhile is kept for it.
+    fn poll_yield(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cancelled>> {
+        if matches!(self.state, SleepState::Done) {
+            over();
+        }
+        let passed = self.wait.pass();
+        if passed.is_ok() && matches!(self.state, SleepState::New) {
+            self.state = SleepState::Yielded;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.state = SleepState::Done;
+        Poll::Ready(passed)
+    }
+
     fn end(&mut self) {
         if let SleepState::Waiting { timer, .. } =
             std::mem::replace(&mut self.state, SleepState::Done)
@@ -315,6 +330,11 @@ impl<F: Future> Future for Timeout<F> {
         *this.scope = None;
         Poll::Ready(outcome)
     }
+}
+
+#[cold]
+fn over() -> ! {
+    panic!("a sleep was polled after it ended")
 }
 
 #[cold]
