@@ -128,7 +128,7 @@ run_leg() {
     case $1 in
         allowed) suite allowed ;;
         blocked-enosys | blocked-eperm) suite "$1" RINGLOOP_TEST_URING=blocked ;;
-        memlock) leg memlock RINGLOOP_CONTAINER_MEMLOCK=65536 "${BASH_SOURCE[0]}" --memlock ;;
+        memlock) leg memlock RINGLOOP_CONTAINER_MEMLOCK=65536 "$here/container.sh" --memlock ;;
         *)
             echo "container.sh: unknown leg $1" >&2
             exit 2
