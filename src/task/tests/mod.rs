@@ -5,6 +5,7 @@ mod calls;
 mod can;
 mod random;
 mod reg;
+mod rules;
 mod scopes;
 
 use super::*;
