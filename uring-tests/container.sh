@@ -51,18 +51,13 @@ if [ "${1:-}" = --inside ]; then
     inside "$@"
 fi
 
-# The tests that make rings, one after the other: what a ring is charged is given back only some
-# milliseconds after it is closed, and counts for every process of the user. A binary that found too
-# little is tried again. Left out are two tests that need two loops of the usual size at once.
+# Tests of the driver and of connections, one after the other: what a ring is charged is given back
+# only some milliseconds after it is closed, and counts for every process of the user. A binary that
+# found too little is tried again. Left out are those whose tests make several loops at once.
 if [ "${1:-}" = --memlock ]; then
-    for test in leg memlock driver driver_uring event_loop connections servers unix_sockets \
-        transports streams closing reentrancy; do
+    for test in leg memlock driver driver_uring connections servers unix_sockets streams closing; do
         for try in 1 2 3; do
-            if cargo test -p uring-tests --test "$test" -- --test-threads=1 \
-                --skip hnd_07_order_goes_by_deadline_and_equality_by_everything \
-                --skip reg_01_a_foreign_task_is_listed_by_its_loop_only; then
-                continue 2
-            fi
+            if cargo test -p uring-tests --test "$test" -- --test-threads=1; then continue 2; fi
             echo "container.sh: $test failed with little memory to lock, try $try of 3"
             sleep 1
         done
