@@ -184,11 +184,16 @@ on_both_drivers! {
         l.run_forever().unwrap();
         assert_eq!(l.seen.parks(), [Park::Poll]);
         assert_eq!(l.iterations(), 1);
-        // The request ended with that run.
-        let me = l.event_loop();
-        l.call_later(Duration::from_nanos(1), move || me.stop()).unwrap();
+        // The request ended with that run: this one waits for its timer.
+        let order = Order::new();
+        let (fired, me) = (order.clone(), l.event_loop());
+        l.call_later(Duration::from_millis(1), move || {
+            fired.add("fired");
+            me.stop();
+        })
+        .unwrap();
         l.run_forever().unwrap();
-        assert!(l.iterations() > 1);
+        assert_eq!(order.take(), ["fired"]);
     }
 
     fn loop_10_a_second_loop_in_the_thread_is_refused(kind: DriverKind) {

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier};
 
+use ringloop::EventLoopExt;
 use ringloop::driver::Park;
 use ringloop::event_loop::ThreadSafeHandle;
 use ringloop::task::exit_loop;
-use ringloop::{EventLoopExt, LoopHandle};
 use uring_tests::on_both_drivers;
 
 use crate::support::{Watch, exited};
@@ -119,22 +119,22 @@ on_both_drivers! {
             let tell = tell.clone();
             move || tell.send(what).unwrap()
         };
-        let schedule = |l: &dyn ringloop::AbstractEventLoop, handle: &LoopHandle| {
-            l.call_soon(send("soon")).unwrap();
-            handle.call_soon_threadsafe(send("handle")).unwrap();
-            l.call_soon_threadsafe(send("loop")).unwrap();
-            let task = send("task");
-            drop(l.create_task(async move { task() }).unwrap());
-        };
-        let expected = ["soon", "handle", "loop", "task"];
-        schedule(&*l.event_loop(), &l.handle());
+        let handle = l.handle();
+        // On a loop that does not run.
+        l.call_soon(send("soon")).unwrap();
+        handle.call_soon_threadsafe(send("handle")).unwrap();
+        l.call_soon_threadsafe(send("loop")).unwrap();
         l.turn();
-        assert!(hear.try_iter().eq(expected));
-        // And while it runs.
+        assert!(hear.try_iter().eq(["soon", "handle", "loop"]));
+        // While it runs also between the steps of tasks.
         let run = l.base.run_forever_setup().unwrap();
-        schedule(&*l.event_loop(), &l.handle());
+        for task in ["first task", "second task"] {
+            let step = send(task);
+            drop(l.create_task(async move { step() }).unwrap());
+            handle.call_soon_threadsafe(send("handle")).unwrap();
+        }
         run.run_once().unwrap();
-        assert!(hear.try_iter().eq(expected));
+        assert!(hear.try_iter().eq(["first task", "handle", "second task", "handle"]));
         // What a callback schedules waits for the next iteration.
         let (handle, late) = (l.handle(), send("late"));
         l.call_soon(move || drop(handle.call_soon_threadsafe(late).unwrap())).unwrap();

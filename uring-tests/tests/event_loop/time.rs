@@ -6,7 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ringloop::{
-    Cancelled, EventLoopExt, TimeoutError, get_running_loop, sleep, timeout, timeout_at, yield_now,
+    Cancelled, EventLoopExt, JoinError, RunError, TimeoutError, get_running_loop, sleep, timeout,
+    timeout_at, yield_now,
 };
 use uring_tests::on_both_drivers;
 
@@ -233,6 +234,23 @@ on_both_drivers! {
             assert!(task.cancelled(), "{first} first");
             assert_eq!(task.cancelling(), 1);
         }
+    }
+
+    /// The body is cleaning up after the expiry and still holds that cancellation.
+    fn tmo_06_a_cancellation_behind_the_expiry_counts_too(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        let body = async {
+            let expired = sleep(HOUR).await.unwrap_err();
+            drop(sleep(seconds(5)).await.expect_err("from outside"));
+            Err::<(), _>(expired)
+        };
+        let task = l.create_task(timeout(seconds(1), body)).unwrap();
+        let other = task.local();
+        l.call_at(l.time() + 3 * SECOND, move || assert!(other.cancel())).unwrap();
+        let Err(RunError::Task(JoinError::Cancelled(_))) = l.run_until_complete(task) else {
+            panic!("converted");
+        };
+        assert_eq!(l.time() / SECOND, 4);
     }
 
     /// One that was caught before, or taken back, belongs to the past.
