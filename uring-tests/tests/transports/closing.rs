@@ -173,6 +173,52 @@ on_both_drivers! {
         }
     }
 
+    /// The peer ends its direction while much is unsent: the close that follows waits for it.
+    fn tso_04_tso_14_eof_with_a_full_buffer(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            for pair in Pair::BOTH {
+                let (near, far) = pair.open();
+                let (near_end, far_end) = (Recorder::new(), Recorder::new().keep_open());
+                let transport = lab.transport(near, near_end.clone()).await;
+                let peer = lab.transport(far, far_end.clone()).await;
+                peer.pause_reading();
+                lab.settle().await;
+                transport.write(&pattern(FLOOD)).unwrap();
+                peer.write_eof().unwrap();
+                near_end.wait(Eof).await;
+                lab.settle().await;
+                assert!(transport.is_closing() && !near_end.has(Lost));
+                peer.resume_reading();
+                near_end.wait(Lost).await;
+                far_end.wait(Eof).await;
+                peer.close();
+                far_end.wait(Lost).await;
+                assert!(far_end.data() == pattern(FLOOD));
+                assert_eq!(near_end.calls(), [Made, Pause, Eof, Resume, Lost]);
+                assert_eq!(near_end.lost_with(), None);
+            }
+        });
+    }
+
+    /// The send is done, but its completion comes after the abort, in the same iteration.
+    fn pro_08_a_late_send_completion_is_silent(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            for pair in Pair::BOTH {
+                let (near, far) = connected(&lab, pair).await;
+                near.transport().write(b"sent").unwrap();
+                // A task that is ready runs before what the kernel brings.
+                lab.turns(1).await;
+                assert_eq!(near.transport().get_write_buffer_size(), 4);
+                near.transport().abort();
+                assert_eq!(near.transport().get_write_buffer_size(), 0);
+                near.wait(Lost).await;
+                far.wait(Lost).await;
+                assert_eq!(near.calls(), [Made, Lost]);
+                assert_eq!(far.data(), b"sent");
+            }
+        });
+    }
+
     /// A lease that is the last thing sent.
     fn tso_14_close_behind_a_lease(kind: DriverKind) {
         lab(kind, |lab| async move {

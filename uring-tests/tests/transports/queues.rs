@@ -11,14 +11,19 @@ use crate::recorder::Call::{Lost, Made, Pause, Resume};
 use crate::recorder::Recorder;
 use crate::sockets::{Pair, clogged, pattern};
 
-/// A loop whose io_uring has queues of these sizes.
+/// A loop on this kind of driver, if it is io_uring with these options.
+fn with(kind: DriverKind, options: UringOptions) -> impl FnOnce() -> Lab + Send {
+    move || Lab::new(&Builder::new().driver(kind).uring_options(options))
+}
+
+/// One whose io_uring has queues of these sizes.
 fn tiny(kind: DriverKind, sq_entries: u32, cq_entries: u32) -> impl FnOnce() -> Lab + Send {
     let options = UringOptions {
         sq_entries,
         cq_entries,
         ..UringOptions::default()
     };
-    move || Lab::new(&Builder::new().driver(kind).uring_options(options))
+    with(kind, options)
 }
 
 async fn connections(lab: &Lab, count: usize) -> Vec<(Rc<Recorder>, Rc<Recorder>)> {
@@ -27,6 +32,29 @@ async fn connections(lab: &Lab, count: usize) -> Vec<(Rc<Recorder>, Rc<Recorder>
         ends.push(clogged(lab, Pair::BOTH[number % 2]).await);
     }
     ends
+}
+
+/// Writes to many connections, and ends them in all ways.
+async fn close_all(lab: &Lab) {
+    let ends = connections(lab, 40).await;
+    for (number, (near, far)) in ends.iter().enumerate() {
+        near.transport().write(&pattern(number * 2_500)).unwrap();
+        match number % 3 {
+            0 => near.transport().close(),
+            1 => near.transport().write_eof().unwrap(),
+            _ => {}
+        }
+        far.transport().resume_reading();
+    }
+    for (number, (near, far)) in ends.iter().enumerate() {
+        if number % 3 == 2 {
+            far.wait_received(number * 2_500).await;
+            far.transport().close();
+        }
+        near.wait(Lost).await;
+        far.wait(Lost).await;
+        assert!(far.data() == pattern(number * 2_500), "connection {number}");
+    }
 }
 
 on_both_drivers! {
@@ -74,27 +102,18 @@ on_both_drivers! {
     /// Closing with everything unsent, all in one iteration, and nothing else happens.
     fn closes_with_tiny_queues(kind: DriverKind) {
         lab_on(tiny(kind, 2, 4), move |lab| async move {
-            let ends = connections(&lab, 40).await;
-            for (number, (near, far)) in ends.iter().enumerate() {
-                near.transport().write(&pattern(number * 2_500)).unwrap();
-                match number % 3 {
-                    0 => near.transport().close(),
-                    1 => near.transport().write_eof().unwrap(),
-                    _ => {}
-                }
-                far.transport().resume_reading();
-            }
-            for (number, (near, far)) in ends.iter().enumerate() {
-                if number % 3 == 2 {
-                    far.wait_received(number * 2_500).await;
-                    far.transport().close();
-                }
-                near.wait(Lost).await;
-                far.wait(Lost).await;
-                assert!(far.data() == pattern(number * 2_500), "connection {number}");
-            }
+            close_all(&lab).await;
             assert!(kind == DriverKind::Epoll || lab.stats().driver.sq_full > 0);
         });
+    }
+
+    /// The same where no send is silent.
+    fn closes_where_every_send_completes(kind: DriverKind) {
+        let options = UringOptions {
+            inline_sends: false,
+            ..UringOptions::default()
+        };
+        lab_on(with(kind, options), |lab| async move { close_all(&lab).await });
     }
 
     /// Aborted in the middle: the operation table empties.

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
 use std::rc::Rc;
 
-use ringloop::Lease;
+use ringloop::{EventLoopExt, Lease};
 use uring_tests::lab::{Lab, lab, lab_on};
 use uring_tests::on_both_drivers;
 
@@ -85,10 +85,13 @@ on_both_drivers! {
         lab(kind, |lab| async move {
             let (near, mut far) = unix_pair();
             far.write_all(b"early").unwrap();
-            let recorder = Recorder::with(|me, call| {
+            let core = lab.core().clone();
+            let recorder = Recorder::with(move |me, call| {
                 if call == Made {
                     me.transport().pause_reading();
                     me.transport().resume_reading();
+                    // Reading starts after this callback, whatever it does.
+                    assert_eq!(core.stats().live_operations, 0);
                 }
             });
             let transport = lab.transport(near, recorder.clone()).await;
@@ -163,7 +166,7 @@ on_both_drivers! {
 
     /// Kept open, it can be written to, says that it reads, and hears of the end once.
     fn tso_04_eof_keeps_open(kind: DriverKind) {
-        lab(kind, |lab| async move {
+        lab_on(|| tamper::lab(kind), |lab| async move {
             for pair in Pair::BOTH {
                 let (near, far) = pair.open();
                 let (near_end, far_end) = (Recorder::new().keep_open(), Recorder::new());
@@ -172,9 +175,11 @@ on_both_drivers! {
                 peer.write_eof().unwrap();
                 near_end.wait(Eof).await;
                 assert!(!transport.is_closing() && transport.is_reading());
+                let armed = tamper::receives();
                 transport.pause_reading();
                 transport.resume_reading();
                 lab.settle().await;
+                assert_eq!(tamper::receives(), armed);
                 assert_eq!(near_end.calls(), [Made, Eof]);
                 // The peer's receive is all that is armed.
                 assert_eq!(lab.stats().live_operations, 1);
@@ -333,6 +338,48 @@ on_both_drivers! {
                 assert_eq!(near_end.calls(), [Made, Data, Eof, Lost]);
                 assert_eq!(near_end.lost_with(), None);
             }
+        });
+    }
+
+    /// Resumed in the middle of an iteration, with more of the same iteration to come: that waits
+    /// behind what is held.
+    fn pro_10_what_comes_while_a_delivery_is_queued_waits_behind_it(kind: DriverKind) {
+        lab_on(|| tamper::lab(kind), |lab| async move {
+            // Three buffers, all of which the kernel has before anybody reads.
+            const LEN: usize = 48_000;
+            tamper::interleave();
+            let ends = [Recorder::new(), Recorder::new()];
+            let [paused, other] = ends.clone();
+            paused.hook(|me, call| {
+                if call == Data && me.deliveries() == 1 {
+                    me.transport().pause_reading();
+                }
+            });
+            // Between two deliveries to it, of which the second comes after the resume.
+            let target = Rc::downgrade(&paused);
+            other.hook(move |me, call| {
+                if call == Data && me.deliveries() == 2 {
+                    target.upgrade().expect("it lives").transport().resume_reading();
+                }
+            });
+            let mut far_ends = Vec::new();
+            for end in &ends {
+                let (near, mut far) = uring_tests::drive::tcp_pair().unwrap();
+                far.write_all(&pattern(LEN)).unwrap();
+                far_ends.push(far);
+                let (inner, end) = (lab.clone(), end.clone());
+                let make = async move { drop(inner.transport(near, end).await) };
+                drop(lab.event_loop.create_task(make).unwrap());
+            }
+            other.wait_received(LEN).await;
+            paused.wait(Data).await;
+            // In case the kernel did not have it all.
+            paused.transport().resume_reading();
+            paused.wait_received(LEN).await;
+            assert!(paused.data() == pattern(LEN));
+            drop(far_ends);
+            paused.wait(Lost).await;
+            other.wait(Lost).await;
         });
     }
 

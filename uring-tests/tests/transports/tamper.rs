@@ -17,6 +17,8 @@ thread_local! {
     static RECEIVE: Cell<Option<i32>> = const { Cell::new(None) };
     static SEND: Cell<Option<i32>> = const { Cell::new(None) };
     static SENDS: Cell<usize> = const { Cell::new(0) };
+    static RECEIVES: Cell<usize> = const { Cell::new(0) };
+    static INTERLEAVED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The next receive that is armed ends with this result.
@@ -37,6 +39,17 @@ pub fn send_was_answered() -> bool {
 /// How many sends were submitted.
 pub fn sends() -> usize {
     SENDS.get()
+}
+
+/// How many receives were armed.
+pub fn receives() -> usize {
+    RECEIVES.get()
+}
+
+/// From now on, what completes in one park comes in turns: the first of each operation, the second of
+/// each operation, and so on.
+pub fn interleave() {
+    INTERLEAVED.set(true);
 }
 
 /// A lab on a driver of this kind that can be tampered with.
@@ -64,7 +77,10 @@ impl Driver for Tampered {
 
     unsafe fn submit(&mut self, key: Key, op: &mut Op) {
         let answer = match op {
-            Op::RecvMulti { .. } => RECEIVE.take(),
+            Op::RecvMulti { .. } => {
+                RECEIVES.set(RECEIVES.get() + 1);
+                RECEIVE.take()
+            }
             Op::Send { .. } => {
                 SENDS.set(SENDS.get() + 1);
                 SEND.take()
@@ -90,7 +106,11 @@ impl Driver for Tampered {
             Park::Poll
         };
         out.append(&mut self.made_up);
-        self.inner.park(table, until, out)
+        self.inner.park(table, until, out)?;
+        if INTERLEAVED.get() {
+            in_turns(out);
+        }
+        Ok(())
     }
 
     fn wants_poll(&self) -> bool {
@@ -116,4 +136,25 @@ impl Driver for Tampered {
     fn shut_down(&mut self, leaked: usize) {
         self.inner.shut_down(leaked);
     }
+}
+
+fn in_turns(out: &mut Completions) {
+    let mut seen: Vec<(Key, usize)> = Vec::new();
+    let mut turn = |key| match seen.iter_mut().find(|(other, _)| *other == key) {
+        Some((_, count)) => {
+            *count += 1;
+            *count
+        }
+        None => {
+            seen.push((key, 0));
+            0
+        }
+    };
+    let mut turns: Vec<(usize, Completion)> = Vec::new();
+    for completion in out.drain(..) {
+        turns.push((turn(completion.key()), completion));
+    }
+    // Stable: those of one turn stay in order.
+    turns.sort_by_key(|(turn, _)| *turn);
+    out.extend(turns.into_iter().map(|(_, completion)| completion));
 }
