@@ -2,17 +2,22 @@
 
 use super::abstract_event_loop::AbstractEventLoop;
 use super::error::LoopError;
+use crate::sys::fork;
 use std::cell::RefCell;
 use std::rc::Rc;
-
-struct Slot {
-    event_loop: Rc<dyn AbstractEventLoop>,
-    /// In a forked child the slot counts as empty.
-    process: u32,
-}
+use std::sync::Once;
 
 thread_local! {
-    static RUNNING: RefCell<Option<Slot>> = const { RefCell::new(None) };
+    static RUNNING: RefCell<Option<Rc<dyn AbstractEventLoop>>> = const { RefCell::new(None) };
+}
+
+/// A forked child has no running loop; the parent's is left as it is, not even dropped.
+extern "C" fn forget() {
+    let _ = RUNNING.try_with(|slot| {
+        if let Ok(mut slot) = slot.try_borrow_mut() {
+            std::mem::forget(slot.take());
+        }
+    });
 }
 
 /// The loop that runs in this thread, or an error. asyncio: `get_running_loop`.
@@ -21,7 +26,7 @@ thread_local! {
 /// [`LoopError::NoRunningLoop`].
 pub fn try_get_running_loop() -> Result<Rc<dyn AbstractEventLoop>, LoopError> {
     RUNNING
-        .try_with(|slot| slot.borrow().as_ref().map(|slot| slot.event_loop.clone()))
+        .try_with(|slot| slot.borrow().clone())
         .ok()
         .flatten()
         .ok_or(LoopError::NoRunningLoop)
@@ -52,16 +57,14 @@ impl Running {
     /// # Errors
     /// [`LoopError::AnotherRunning`]; the running loop stays the running one.
     pub(super) fn publish(event_loop: Rc<dyn AbstractEventLoop>) -> Result<Self, LoopError> {
-        let process = std::process::id();
+        static FORGETS: Once = Once::new();
+        fork::in_child(&FORGETS, forget);
         RUNNING.with(|slot| {
             let mut slot = slot.borrow_mut();
-            if slot.as_ref().is_some_and(|slot| slot.process == process) {
+            if slot.is_some() {
                 return Err(LoopError::AnotherRunning);
             }
-            *slot = Some(Slot {
-                event_loop,
-                process,
-            });
+            *slot = Some(event_loop);
             Ok(Self(()))
         })
     }

@@ -1,4 +1,5 @@
-//! Which process made something: this one, or the parent it was forked from.
+//! Which process made something: this one, or the parent it was forked from; and what a forked child
+//! forgets.
 //!
 //! **Guarantees.** What a forked child shares with its parent (a ring, an epoll instance, the queue
 //! of threads that exist only in the parent) can be told from its own by one load. A child that was
@@ -15,10 +16,20 @@ fn count_forks() {
     extern "C" fn in_the_child() {
         FORKS.fetch_add(1, Ordering::Relaxed);
     }
-    ONCE.call_once(|| {
-        // SAFETY: the handler adds to an atomic, which is allowed in a forked child. Where it can
-        // not be registered (no memory), process ids can still be compared.
-        unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
+    in_child(&ONCE, in_the_child);
+}
+
+/// Has `forget` called in every child that this process forks from now on, in the thread that
+/// forked, before `fork(2)` returns there. Once for each `once`.
+///
+/// `forget` may touch only what the forking thread can not have locked or borrowed, must not
+/// allocate, and must not panic.
+pub fn in_child(once: &Once, forget: extern "C" fn()) {
+    once.call_once(|| {
+        // SAFETY: the handlers of the C library run in the child like any function; what they may
+        // do is the caller's contract above. Where one can not be registered (no memory), children
+        // remember: process ids can still be compared, and nothing unsound follows.
+        unsafe { libc::pthread_atfork(None, None, Some(forget)) };
     });
 }
 

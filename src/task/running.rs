@@ -6,13 +6,25 @@
 
 use super::id::LoopId;
 use super::tasks::Tasks;
+use crate::sys::fork;
 use std::cell::Cell;
 use std::fmt;
 use std::ptr::null;
 use std::rc::Rc;
+use std::sync::Once;
 
 thread_local! {
     static RUNNING: Cell<*const Tasks> = const { Cell::new(null()) };
+}
+
+/// In a forked child no loop runs and no task is current.
+extern "C" fn forget() {
+    with(|tasks| {
+        if let Some(tasks) = tasks {
+            tasks.shared.forget_current();
+        }
+    });
+    RUNNING.set(null());
 }
 
 /// The loop that runs on this thread. The reference must not leave the function that asks:
@@ -60,6 +72,8 @@ impl Entered {
         if let Some(id) = running_loop_id() {
             return Err(AlreadyRunning(id));
         }
+        static FORGETS: Once = Once::new();
+        fork::in_child(&FORGETS, forget);
         RUNNING.set(Rc::as_ptr(tasks));
         Ok(Self {
             tasks: tasks.clone(),

@@ -103,6 +103,11 @@ impl Shared {
         old
     }
 
+    /// For a forked child, which must not wait for locks that other threads of its parent held.
+    pub(super) fn forget_current(&self) {
+        self.current.store(0, Ordering::Relaxed);
+    }
+
     fn public(&self, index: u32) -> Option<&Public> {
         let slot = self.chunks.slot(index)?;
         // SAFETY: every slot of this arena begins with a `Public`, valid as zeroes; its fields are

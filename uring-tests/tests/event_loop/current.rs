@@ -1,11 +1,15 @@
 //! The running loop, jobs in threads, tasks on a closed loop.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
-use ringloop::task::TaskOptions;
-use ringloop::{EventLoopExt, LoopError, get_running_loop, try_get_running_loop};
-use uring_tests::on_both_drivers;
+use ringloop::task::{TaskOptions, current, current_task};
+use ringloop::{
+    Builder, EventLoopExt, LoopError, block_on, get_running_loop, try_get_running_loop,
+};
+use uring_tests::{isolated, on_both_drivers};
 
 use crate::support::{Dropped, Order, Watch, panic_of};
 use crate::tasks::{cancelled, me};
@@ -30,6 +34,48 @@ on_both_drivers! {
         });
         assert_eq!(order.take(), [true; 3]);
         assert_eq!(try_get_running_loop().err(), Some(LoopError::NoRunningLoop));
+    }
+
+    /// It can run a loop of its own, and the parent's goes on as if nothing had happened.
+    fn cur_03_a_forked_child_sees_neither_loop_nor_task(kind: DriverKind) {
+        isolated(|| {
+            let l = Watch::new(kind);
+            let (id, handle) = (l.id(), l.handle());
+            let status = l.run(async move {
+                assert!(current_task(None).unwrap().is_some());
+                // SAFETY: the child calls what this process's one test may call, and `_exit`.
+                let child = unsafe { libc::fork() };
+                if child == 0 {
+                    let fresh = panic::catch_unwind(AssertUnwindSafe(|| {
+                        assert_eq!(try_get_running_loop().err(), Some(LoopError::NoRunningLoop));
+                        assert!(current_task(None).is_err() && current().is_none());
+                        assert_eq!(current_task(Some(id)).unwrap(), None);
+                        let own = Builder::new().driver(kind).build().unwrap();
+                        let nap = ringloop::sleep(Duration::from_nanos(1));
+                        block_on(&own, nap).unwrap().unwrap();
+                    }));
+                    // SAFETY: takes no pointer and does not return.
+                    unsafe { libc::_exit(i32::from(fresh.is_err())) };
+                }
+                let mut status = -1;
+                // SAFETY: `status` is valid for the call.
+                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                assert!(current_task(None).unwrap().is_some());
+                ringloop::sleep(Duration::from_nanos(1)).await.unwrap();
+                let future = get_running_loop().create_future();
+                let (send, receive) = channel();
+                let far = std::thread::spawn(move || {
+                    handle.call_soon_threadsafe(move || send.send(()).unwrap()).unwrap();
+                });
+                far.join().unwrap();
+                let set = future.clone();
+                get_running_loop().call_soon(move || set.set_result(()).unwrap()).unwrap();
+                future.wait().await.unwrap();
+                receive.try_recv().expect("what the thread sent came before");
+                status
+            });
+            assert_eq!(status, 0, "the child failed");
+        });
     }
 
     fn exe_01_a_job_runs_in_another_thread_and_its_value_comes_back(kind: DriverKind) {
