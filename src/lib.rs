@@ -76,7 +76,7 @@ pub use protocol::{
     ProtocolMut, Transport, WriteLimits,
 };
 pub use runner::{Builder, block_on, run};
-pub use task::{Cancelled, JoinError, Task};
+pub use task::{Cancelled, Context, ContextSnapshot, ContextVar, JoinError, Task, copy_context};
 
 /// The README's program compiles.
 #[cfg(doctest)]

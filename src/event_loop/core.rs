@@ -17,7 +17,9 @@ use crate::driver::{
     Completion, Completions, Counters, Driver, DriverKind, Gather, Key, Op, OpTable, Pool, Target,
 };
 use crate::ready::{ReadyEntry, ReadyQueue};
-use crate::task::{CallBody, CallKey, CallOnce, Callbacks, LocalTask, Report, Tasks, all_tasks};
+use crate::task::{
+    CallBody, CallKey, CallOnce, Callbacks, Context, LocalTask, Report, Tasks, all_tasks,
+};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -354,6 +356,10 @@ impl HandleOwner for Core {
 
     fn is_callback_waiting(&self, key: CallKey) -> bool {
         self.callbacks.is_waiting(key)
+    }
+
+    fn callback_context(&self, key: CallKey) -> Option<Context> {
+        self.callbacks.context(key)
     }
 
     fn is_debug(&self) -> bool {

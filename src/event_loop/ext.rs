@@ -10,7 +10,7 @@ use super::running::try_get_running_loop;
 use super::server::Server;
 use super::thread_safe_handle::ThreadSafeHandle;
 use crate::protocol::{ProtocolKind, Transport};
-use crate::task::{CallOnce, FutureBody, JoinError, Task, TaskOptions};
+use crate::task::{CallOnce, Context, ContextSnapshot, FutureBody, JoinError, Task, TaskOptions};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
@@ -84,7 +84,7 @@ pub type Connected<P> = (Rc<dyn Transport>, Rc<P>);
 
 /// What every loop offers, with generic arguments. Implemented for all loops, also behind `dyn`.
 pub trait EventLoopExt: AbstractEventLoop {
-    /// Queues a callback for the next iteration.
+    /// Queues a callback for the next iteration. It runs in a copy of the current context.
     ///
     /// # Errors
     /// Closed; in debug mode, wrong thread.
@@ -93,7 +93,20 @@ pub trait EventLoopExt: AbstractEventLoop {
         self.call_soon_dyn(&mut CallOnce::new(callback))
     }
 
-    /// Calls back after a delay.
+    /// As [`call_soon`](Self::call_soon), in this context as it is. asyncio: the argument `context`.
+    ///
+    /// # Errors
+    /// As [`call_soon`](Self::call_soon).
+    #[track_caller]
+    fn call_soon_in(
+        &self,
+        context: &Context,
+        callback: impl FnOnce() + 'static,
+    ) -> Result<Handle, LoopError> {
+        self.call_soon_dyn(&mut CallOnce::new(callback).in_context(context))
+    }
+
+    /// Calls back after a delay, in a copy of the current context.
     ///
     /// # Errors
     /// As [`call_soon`](Self::call_soon).
@@ -105,6 +118,21 @@ pub trait EventLoopExt: AbstractEventLoop {
     ) -> Result<TimerHandle, LoopError> {
         let when = self.time().saturating_add(duration_ns(delay));
         self.call_at_dyn(when, &mut CallOnce::new(callback))
+    }
+
+    /// As [`call_later`](Self::call_later), in this context as it is.
+    ///
+    /// # Errors
+    /// As [`call_soon`](Self::call_soon).
+    #[track_caller]
+    fn call_later_in(
+        &self,
+        context: &Context,
+        delay: Duration,
+        callback: impl FnOnce() + 'static,
+    ) -> Result<TimerHandle, LoopError> {
+        let when = self.time().saturating_add(duration_ns(delay));
+        self.call_at_dyn(when, &mut CallOnce::new(callback).in_context(context))
     }
 
     /// Calls back at a time of the loop's clock, in nanoseconds; a past time is due at once, in the
@@ -121,6 +149,20 @@ pub trait EventLoopExt: AbstractEventLoop {
         self.call_at_dyn(when, &mut CallOnce::new(callback))
     }
 
+    /// As [`call_at`](Self::call_at), in this context as it is.
+    ///
+    /// # Errors
+    /// As [`call_soon`](Self::call_soon).
+    #[track_caller]
+    fn call_at_in(
+        &self,
+        context: &Context,
+        when: u64,
+        callback: impl FnOnce() + 'static,
+    ) -> Result<TimerHandle, LoopError> {
+        self.call_at_dyn(when, &mut CallOnce::new(callback).in_context(context))
+    }
+
     /// As [`call_soon`](Self::call_soon), with a handle that other threads may cancel. To schedule
     /// from another thread, take a [`LoopHandle`](super::LoopHandle) there.
     ///
@@ -132,6 +174,22 @@ pub trait EventLoopExt: AbstractEventLoop {
         callback: impl FnOnce() + Send + 'static,
     ) -> Result<ThreadSafeHandle, LoopError> {
         let handle = ThreadSafeHandle::new(callback);
+        self.call_soon_threadsafe_dyn(handle.clone())?;
+        Ok(handle)
+    }
+
+    /// As [`call_soon_threadsafe`](Self::call_soon_threadsafe), in a context of its own with the
+    /// values of `context`.
+    ///
+    /// # Errors
+    /// Closed.
+    #[track_caller]
+    fn call_soon_threadsafe_in(
+        &self,
+        context: &ContextSnapshot,
+        callback: impl FnOnce() + Send + 'static,
+    ) -> Result<ThreadSafeHandle, LoopError> {
+        let handle = ThreadSafeHandle::in_context(context.clone(), callback);
         self.call_soon_threadsafe_dyn(handle.clone())?;
         Ok(handle)
     }

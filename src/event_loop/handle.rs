@@ -1,7 +1,7 @@
 //! Handles of scheduled callbacks.
 
 use super::timers::TimerId;
-use crate::task::CallKey;
+use crate::task::{CallKey, Context};
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
@@ -33,6 +33,8 @@ pub(super) trait HandleOwner {
     fn cancel_callback(&self, key: CallKey, timer: Option<TimerId>);
     /// Whether the callback neither ran nor was cancelled.
     fn is_callback_waiting(&self, key: CallKey) -> bool;
+    /// The context in which the callback will run, while it waits.
+    fn callback_context(&self, key: CallKey) -> Option<Context>;
     /// Whether texts show where the callback was scheduled.
     fn is_debug(&self) -> bool;
 }
@@ -80,6 +82,12 @@ impl Handle {
     /// Whether the callback neither ran nor was cancelled. (asyncio has no counterpart.)
     pub fn is_waiting(&self) -> bool {
         self.owner.is_callback_waiting(self.key)
+    }
+
+    /// The context in which the callback will run; `None` once it ran or was cancelled.
+    /// asyncio (3.12): `Handle.get_context()`.
+    pub fn get_context(&self) -> Option<Context> {
+        self.owner.callback_context(self.key)
     }
 }
 
@@ -130,6 +138,11 @@ impl TimerHandle {
     /// As [`Handle::is_waiting`].
     pub fn is_waiting(&self) -> bool {
         self.handle.is_waiting()
+    }
+
+    /// As [`Handle::get_context`].
+    pub fn get_context(&self) -> Option<Context> {
+        self.handle.get_context()
     }
 }
 

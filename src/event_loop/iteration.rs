@@ -194,6 +194,7 @@ impl Core {
         let CallPanic {
             name,
             created,
+            context: ran_in,
             payload,
         } = panic;
         if is_loop_exit(&*payload) {
@@ -206,7 +207,7 @@ impl Core {
         let message = format!("Exception in callback {}", origin.name);
         let mut context = ExceptionContext::panic(message, payload);
         context.handle = Some(origin.text(self.debug.get()));
-        self.report(context);
+        ran_in.run(|| self.report(context));
     }
 
     fn run_timed(self: &Rc<Self>, entry: ReadyEntry) {

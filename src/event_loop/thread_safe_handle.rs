@@ -6,12 +6,13 @@
 //!      └─────────────────run──────────────────────────────▲
 //! ```
 //!
-//! **Guarantees.** The callback runs at most once, and not at all when a cancel came first. While it
+//! **Guarantees.** The callback runs in a copy of the context of who made the handle, on whatever
+//! thread that was. It runs at most once, and not at all when a cancel came first. While it
 //! runs, other threads that ask or cancel wait for its end. What it captured is dropped when it ran,
 //! was cancelled, or its loop was closed, however long the handle is kept.
 
 use super::handle::Origin;
-use crate::task::is_loop_exit;
+use crate::task::{ContextSnapshot, is_loop_exit};
 use std::any::{Any, type_name};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
@@ -28,6 +29,7 @@ pub struct ThreadSafeHandle(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     ended: Condvar,
+    context: ContextSnapshot,
     origin: Origin,
 }
 
@@ -48,6 +50,12 @@ impl ThreadSafeHandle {
     /// [`call_soon_threadsafe_dyn`](super::AbstractEventLoop::call_soon_threadsafe_dyn).
     #[track_caller]
     pub fn new<F: FnOnce() + Send + 'static>(callback: F) -> Self {
+        Self::in_context(ContextSnapshot::new(), callback)
+    }
+
+    /// As [`new`](Self::new), to run in a context of its own with these values.
+    #[track_caller]
+    pub fn in_context<F: FnOnce() + Send + 'static>(context: ContextSnapshot, callback: F) -> Self {
         Self(Arc::new(Shared {
             state: Mutex::new(State {
                 cancelled: false,
@@ -55,6 +63,7 @@ impl ThreadSafeHandle {
                 callback: Some(Box::new(callback)),
             }),
             ended: Condvar::new(),
+            context,
             origin: Origin {
                 name: type_name::<F>(),
                 created: Location::caller(),
@@ -86,6 +95,11 @@ impl ThreadSafeHandle {
             state.callback.take()
         };
         drop(callback);
+    }
+
+    /// The values with which the callback runs. asyncio: `Handle.get_context()`.
+    pub fn get_context(&self) -> ContextSnapshot {
+        self.0.context.clone()
     }
 
     /// Whether [`cancel`](Self::cancel) was called; waits while the callback runs on another thread.
@@ -121,7 +135,8 @@ impl Queued {
             callback
         };
         let _ended = Ended(&self.0);
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(callback)) {
+        let context = &self.0.0.context;
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| context.run(callback))) {
             if is_loop_exit(&*payload) {
                 resume_unwind(payload);
             }

@@ -12,9 +12,10 @@
 //! The generation goes up when a closure leaves `waiting`, before any of its code runs, so a
 //! closure may cancel, insert and run others, itself included.
 //!
-//! A context (D11) will stand in front of the closure, as one word of the header.
+//! A closure runs in a context (D11): the one it was given, else a copy of the one it was inserted in.
 
 use super::arena::{Arena, Chunks, Place, Slot};
+use super::context::{self, Context, Vars};
 use std::alloc::Layout;
 use std::any::Any;
 use std::cell::Cell;
@@ -54,6 +55,8 @@ pub struct CallPanic {
     pub name: &'static str,
     /// Where it was scheduled; see [`CallBody::created`].
     pub created: &'static Location<'static>,
+    /// The context it ran in.
+    pub context: Context,
     /// The payload of the panic.
     pub payload: Box<dyn Any + Send>,
 }
@@ -68,6 +71,9 @@ pub unsafe trait CallBody {
 
     /// Where it was scheduled.
     fn created(&self) -> &'static Location<'static>;
+
+    /// The context it is to run in, as it is. `None`: a copy of the current one.
+    fn context(&self) -> Option<&Context>;
 
     /// Moves the closure to `place`.
     ///
@@ -84,6 +90,7 @@ pub unsafe trait CallBody {
 pub struct CallOnce<F> {
     f: Option<F>,
     created: &'static Location<'static>,
+    context: Option<Context>,
 }
 
 impl<F: FnOnce() + 'static> CallOnce<F> {
@@ -102,7 +109,15 @@ impl<F: FnOnce() + 'static> CallOnce<F> {
         Self {
             f: Some(f),
             created: Location::caller(),
+            context: None,
         }
+    }
+
+    /// The same callback, to run in this context as it is: what it sets is seen by all who have it.
+    #[must_use]
+    pub fn in_context(mut self, context: &Context) -> Self {
+        self.context = Some(context.clone());
+        self
     }
 }
 
@@ -116,6 +131,11 @@ unsafe impl<F: FnOnce() + 'static> CallBody for CallOnce<F> {
     #[inline]
     fn created(&self) -> &'static Location<'static> {
         self.created
+    }
+
+    #[inline]
+    fn context(&self) -> Option<&Context> {
+        self.context.as_ref()
     }
 
     #[inline]
@@ -143,7 +163,10 @@ struct Header {
     created: Cell<&'static Location<'static>>,
     generation: Cell<u32>,
     place: Place,
+    context: Cell<Vars>,
 }
+
+const _: () = assert!(size_of::<Header>() <= 48);
 
 // SAFETY: `place` is a field; nothing here is read by other threads.
 unsafe impl Slot for Header {
@@ -153,6 +176,7 @@ unsafe impl Slot for Header {
             created: Cell::new(Location::caller()),
             generation: Cell::new(0),
             place,
+            context: Cell::new(Vars::NONE),
         };
         // SAFETY: the caller has the slot for itself.
         unsafe { this.write(header) };
@@ -174,6 +198,8 @@ struct Free<'a> {
     callbacks: &'a Callbacks,
     header: &'a Header,
     layout: Layout,
+    /// Goes after the slot: its destructors may do anything.
+    context: Cell<Vars>,
 }
 
 impl Drop for Free<'_> {
@@ -209,6 +235,10 @@ impl Callbacks {
         unsafe { body.write(header.place.body()) };
         header.vtable.set(Some(vtable));
         header.created.set(body.created());
+        header.context.set(match body.context() {
+            None => Vars::inherit(),
+            Some(given) => given.vars(),
+        });
         self.len.set(self.len.get() + 1);
         CallKey {
             index: header.place.index(),
@@ -230,6 +260,7 @@ impl Callbacks {
             callbacks: self,
             header,
             layout: vtable.layout,
+            context: Cell::new(header.context.take()),
         };
         Some((free, vtable))
     }
@@ -267,15 +298,37 @@ impl Callbacks {
             return Ok(false);
         };
         let place = free.header.place.body();
+        // SAFETY: `free` stays where it is until after `leave`, and nothing between unwinds.
+        let outer = unsafe { context::enter(&free.context) };
         // SAFETY: `insert` wrote the closure of this table; `take` gives it out once.
-        match catch_unwind(AssertUnwindSafe(|| unsafe { (vtable.call)(place) })) {
-            Ok(()) => Ok(true),
-            Err(payload) => Err(CallPanic {
-                name: vtable.name(),
-                created: free.header.created.get(),
-                payload,
-            }),
-        }
+        let called = catch_unwind(AssertUnwindSafe(|| unsafe { (vtable.call)(place) }));
+        context::leave(outer);
+        let vars = free.context.take();
+        let payload = match called {
+            Ok(()) if vars.is_none() => return Ok(true),
+            Ok(()) => match catch_unwind(AssertUnwindSafe(|| drop(vars))) {
+                Ok(()) => return Ok(true),
+                Err(payload) => payload,
+            },
+            Err(payload) => {
+                free.context.set(vars);
+                payload
+            }
+        };
+        Err(CallPanic {
+            name: vtable.name(),
+            created: free.header.created.get(),
+            context: context::context_in(&free.context),
+            payload,
+        })
+    }
+
+    /// The context that a closure which waits will run in.
+    pub fn context(&self, key: CallKey) -> Option<Context> {
+        self.is_waiting(key)
+            .then(|| self.arena.get(key.index))
+            .flatten()
+            .map(|header| context::context_in(&header.context))
     }
 
     /// The name of a closure that waits; see [`CallVTable::name`].

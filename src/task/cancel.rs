@@ -60,8 +60,8 @@ impl Tasks {
             std::mem::replace(&mut requests.kept, kept)
         });
         match (was, kept) {
-            (false, true) => slot.kept().set(slot.kept().get() + 1),
-            (true, false) => slot.kept().set(slot.kept().get() - 1),
+            (false, true) => slot.set_kept(slot.kept() + 1),
+            (true, false) => slot.set_kept(slot.kept() - 1),
             _ => {}
         }
     }

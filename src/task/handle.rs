@@ -5,6 +5,7 @@
 //! handles belong to the loop's thread.
 
 use super::cancelled::Cancelled;
+use super::context;
 use super::id::TaskId;
 use super::join::JoinError;
 use super::registry::TaskRef;
@@ -125,6 +126,11 @@ impl RawTask {
     /// Gives it another name.
     pub fn set_name(&self, name: impl Into<Arc<str>>) {
         self.tasks.name(self.slot(), name.into());
+    }
+
+    /// The context it runs in. asyncio: `Task.get_context()`.
+    pub fn get_context(&self) -> context::Context {
+        context::context_in(self.slot().context())
     }
 
     /// A reference for any thread.
@@ -362,6 +368,13 @@ impl LocalTask {
     pub fn waits_for(&self) -> Vec<WaitsFor> {
         self.slot()
             .map_or_else(Vec::new, |slot| self.tasks.waits_for(slot))
+    }
+
+    /// The context it runs in; an empty one after the task ended. asyncio: `Task.get_context()`.
+    pub fn get_context(&self) -> context::Context {
+        self.slot().map_or_else(context::Context::new, |slot| {
+            context::context_in(slot.context())
+        })
     }
 
     /// A reference for any thread.

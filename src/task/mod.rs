@@ -41,10 +41,10 @@
 //! * `inbox.rs` and `table.rs` are all that other threads write; `shared.rs` all that they read.
 //! * `running.rs` holds the one thread-local.
 //!
+//! * `context.rs` holds what is current of the context variables, `context_var.rs` reads it.
+//!
 //! # Ground for what comes later
 //!
-//! * Context variables (D11): one word in the private part of the header, swapped in and out by
-//!   `step` next to the current task; one word in the header of a callback.
 //! * Eager start: in `spawn`, after the body is written and before the push to the ready queue; the
 //!   swap of the current task it needs is what `swap_current_task` does.
 
@@ -54,6 +54,8 @@ mod body;
 mod callbacks;
 mod cancel;
 mod cancelled;
+mod context;
+mod context_var;
 mod handle;
 mod id;
 mod inbox;
@@ -79,6 +81,8 @@ pub use bare::{Bare, bare};
 pub use body::{FutureBody, TaskBody, TaskVTable};
 pub use callbacks::{CallBody, CallKey, CallOnce, CallPanic, CallVTable, Callbacks};
 pub use cancelled::Cancelled;
+pub use context::{Context, ContextSnapshot, copy_context};
+pub use context_var::{ContextVar, Token, TokenError};
 pub use handle::{LocalTask, RawTask, Task, current};
 pub use id::{LoopId, TaskId};
 pub use join::JoinError;

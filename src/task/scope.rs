@@ -351,7 +351,7 @@ impl Drop for ScopeGuard<'_> {
             .with(inside.scope, |state| state.active = false);
         if let Some(slot) = tasks.pending(inside.task.0, inside.task.1) {
             slot.scope().set(inside.outer);
-            if slot.kept().get() != 0 {
+            if slot.kept() != 0 {
                 tasks.settle(slot, inside.scope);
             }
         }

@@ -4,11 +4,12 @@
 //! writes it with plain stores. Everything else belongs to the loop's thread. A slot without a task
 //! is `DONE`, and its word is one that no waker of a task carries (until it wraps).
 //!
-//! A context (D11) will be one more word here, next to `cold`: `None` for tasks that inherit
-//! nothing, so that a program without context variables pays one store per spawn.
+//! The context (D11) is one word here, none for tasks that inherit nothing, so that a program
+//! without context variables pays one store per spawn.
 
 use super::arena::{NONE, Place, Slot};
 use super::body::TaskVTable;
+use super::context::Vars;
 use super::id::{TASK_MASK, TaskId, pack, unpack};
 use super::requests::Requests;
 use std::any::Any;
@@ -60,6 +61,9 @@ pub(super) struct Public {
     /// The task's id while it is pending, else 0.
     pub(super) live: AtomicU64,
     pub(super) flags: AtomicU32,
+    /// How many scopes of the task, itself included, keep a request. The owner's alone; it stands
+    /// here because here is room.
+    kept: AtomicU32,
 }
 
 /// What few tasks have.
@@ -77,11 +81,10 @@ struct Private {
     nodes: Cell<u32>,
     /// Current cancel scope.
     scope: Cell<u32>,
-    /// How many scopes of the task, itself included, keep a request.
-    kept: Cell<u32>,
     id: Cell<u64>,
     vtable: Cell<Option<&'static TaskVTable>>,
     joiner: Cell<Option<Waker>>,
+    context: Cell<Vars>,
     cold: UnsafeCell<Option<Box<Cold>>>,
     place: Place,
 }
@@ -102,10 +105,10 @@ unsafe impl Slot for Header {
             word: Cell::new(pack(0, place.index(), 0)),
             nodes: Cell::new(NONE),
             scope: Cell::new(ROOT),
-            kept: Cell::new(0),
             id: Cell::new(0),
             vtable: Cell::new(None),
             joiner: Cell::new(None),
+            context: Cell::new(Vars::NONE),
             cold: UnsafeCell::new(None),
             place,
         };
@@ -199,8 +202,19 @@ impl Header {
     }
 
     #[inline]
-    pub(super) fn kept(&self) -> &Cell<u32> {
-        &self.private.kept
+    pub(super) fn kept(&self) -> u32 {
+        self.public.kept.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn set_kept(&self, kept: u32) {
+        self.public.kept.store(kept, Ordering::Relaxed);
+    }
+
+    /// The task's context variables.
+    #[inline]
+    pub(super) fn context(&self) -> &Cell<Vars> {
+        &self.private.context
     }
 
     #[inline]
@@ -238,7 +252,7 @@ impl Header {
             .word
             .set(pack(0, index, generation.wrapping_add(1) & TASK_MASK));
         self.public.flags.store(DONE, Ordering::Relaxed);
-        private.kept.set(0);
+        self.set_kept(0);
         if self.cold().is_some() {
             // SAFETY: one thread, and `cold` and `cold_or_new` lend only to callers that hold the
             // task pending or its handle; neither is the case any more.

@@ -14,10 +14,10 @@
 //! caller at a time (`RUNNING`). A panic ends its task alone. A [`LoopExit`] goes on to the caller
 //! of [`Tasks::step`] when everything is in order.
 //!
-//! Where context variables will stand (D11): the task's context is swapped in next to the current
-//! task, before the poll, and out after it.
+//! The task's context (D11) is entered and left with the task.
 
 use super::arena::NONE;
+use super::context::{self, Outer};
 use super::loop_exit::{LoopExit, is_loop_exit};
 use super::registry::TaskRef;
 use super::report::Report;
@@ -58,9 +58,11 @@ impl Tasks {
             return self.misused(slot, Report::ENTER);
         }
         slot.set_flags(flags & !SCHEDULED | RUNNING | STARTED);
-        let unstarted = flags & STARTED == 0 && slot.kept().get() != 0;
+        // SAFETY: the slot does not move and stays while `self` does; every way on ends in `leave_step`.
+        let outer = unsafe { context::enter(slot.context()) };
+        let unstarted = flags & STARTED == 0 && slot.kept() != 0;
         if unstarted || flags & (ABORT | DROP_BODY) != 0 {
-            return self.step_dropping(slot);
+            return self.step_dropping(slot, outer);
         }
         let waker = waker(slot.word());
         let mut cx = Context::from_waker(&waker);
@@ -71,25 +73,26 @@ impl Tasks {
         }));
         match polled {
             Ok(Poll::Pending) => {
-                self.leave_step(slot);
+                self.leave_step(slot, outer);
                 slot.clear(RUNNING);
-                if slot.kept().get() != 0 || self.closed.get() {
+                if slot.kept() != 0 || self.closed.get() {
                     self.pending_with_request(slot);
                 }
             }
             Ok(Poll::Ready(())) => {
                 if slot.cold().is_some() && self.ends_cancelled(slot) {
-                    return self.step_dropping(slot);
+                    return self.step_dropping(slot, outer);
                 }
-                self.leave_step(slot);
+                self.leave_step(slot, outer);
                 self.end(slot, 0);
             }
-            Err(payload) => self.step_panicked(slot, payload),
+            Err(payload) => self.step_panicked(slot, outer, payload),
         }
     }
 
     #[inline]
-    fn leave_step(&self, slot: &Header) {
+    fn leave_step(&self, slot: &Header, outer: Outer) {
+        context::leave(outer);
         slot.scope().set(ROOT);
         if !self.leave_slot(slot) {
             self.left_wrongly(slot);
@@ -104,11 +107,18 @@ impl Tasks {
 
     #[cold]
     fn misused(&self, slot: &Header, message: &'static str) {
-        self.report(Report {
+        self.report_of(slot, message, None);
+    }
+
+    /// Reports in the task's context.
+    #[cold]
+    fn report_of(&self, slot: &Header, message: &'static str, payload: Option<Payload>) {
+        let report = Report {
             message,
             task: self.task_ref(slot),
-            payload: None,
-        });
+            payload,
+        };
+        context::run_as_in(slot.context(), || self.report(report));
     }
 
     #[cold]
@@ -132,27 +142,23 @@ impl Tasks {
 
     /// The step drops the future, or the output it returned: the task ends cancelled.
     #[cold]
-    fn step_dropping(&self, slot: &Header) {
+    fn step_dropping(&self, slot: &Header, outer: Outer) {
         match self.drop_body(slot) {
             Ok(()) => {
-                self.leave_step(slot);
+                self.leave_step(slot, outer);
                 self.end(slot, CANCELLED);
             }
-            Err(payload) => self.step_panicked(slot, payload),
+            Err(payload) => self.step_panicked(slot, outer, payload),
         }
     }
 
     /// The step panicked: what is left of the body is dropped.
     #[cold]
-    fn step_panicked(&self, slot: &Header, payload: Payload) {
+    fn step_panicked(&self, slot: &Header, outer: Outer, payload: Payload) {
         let second = self.drop_body(slot).err();
-        self.leave_step(slot);
+        self.leave_step(slot, outer);
         if second.is_some() {
-            self.report(Report {
-                message: Report::DROP_PANICKED,
-                task: self.task_ref(slot),
-                payload: second,
-            });
+            self.report_of(slot, Report::DROP_PANICKED, second);
         }
         if !is_loop_exit(&*payload) {
             slot.cold_or_new().payload.set(Some(payload));
@@ -194,17 +200,17 @@ impl Tasks {
         if flags & (TAKEN | CANCELLED | PANICKED) == 0 && vtable.output_needs_drop {
             self.drop_unread(slot);
         }
+        let context = slot.context().take();
         slot.vacate();
         self.arena.free(slot, vtable.layout);
+        if !context.is_none() {
+            self.guard_drop(|| drop(context));
+        }
     }
 
     fn drop_unread(&self, slot: &Header) {
         if let Err(payload) = self.drop_body(slot) {
-            self.report(Report {
-                message: Report::DROP_PANICKED,
-                task: self.task_ref(slot),
-                payload: Some(payload),
-            });
+            self.report_of(slot, Report::DROP_PANICKED, Some(payload));
         }
     }
 
@@ -225,11 +231,7 @@ impl Tasks {
         if slot.has(FORGIVEN) || payload.as_deref().is_some_and(is_loop_exit) {
             return;
         }
-        self.report(Report {
-            message: Report::NEVER_RETRIEVED,
-            task: self.task_ref(slot),
-            payload,
-        });
+        self.report_of(slot, Report::NEVER_RETRIEVED, payload);
     }
 
     /// Ends a pending task because its loop closes.
@@ -239,12 +241,15 @@ impl Tasks {
         }
         slot.clear(SCHEDULED);
         if !slot.has(QUIET) {
-            self.report_destroyed(slot);
+            self.report_of(slot, Report::DESTROYED, None);
         }
         let (index, generation) = (slot.index(), slot.generation());
         let before = self.swap_current(Current::Arena { index, generation });
         slot.set(RUNNING);
+        // SAFETY: the slot stays while `self` does; `drop_body` catches what is thrown.
+        let outer = unsafe { context::enter(slot.context()) };
         let dropped = self.drop_body(slot);
+        context::leave(outer);
         self.swap_current(before);
         // Neither a panic of the body's drop nor one of a joiner's waker stops the closing.
         self.guard_drop(|| self.end(slot, CANCELLED));
@@ -255,14 +260,6 @@ impl Tasks {
                 payload: Some(payload),
             });
         }
-    }
-
-    fn report_destroyed(&self, slot: &Header) {
-        self.report(Report {
-            message: Report::DESTROYED,
-            task: self.task_ref(slot),
-            payload: None,
-        });
     }
 
     /// The pending task that an entry of the ready queue names.

@@ -6,6 +6,7 @@
 
 use super::arena::{Arena, Chunks, NONE};
 use super::body::{FutureBody, TaskBody};
+use super::context::{Context, Vars};
 use super::handle::{RawTask, Task};
 use super::id::{LoopId, reserve_task_ids, unpack};
 use super::nodes::Nodes;
@@ -36,6 +37,9 @@ pub struct TaskOptions {
     pub name: Option<Arc<str>>,
     /// Its end while pending, when the loop closes, is not reported.
     pub quiet: bool,
+    /// The context it runs in, as it is: what the task sets is seen by all who have it. `None`: a
+    /// copy of the current one, of its own.
+    pub context: Option<Context>,
 }
 
 impl TaskOptions {
@@ -43,8 +47,14 @@ impl TaskOptions {
     pub fn named(name: impl Into<Arc<str>>) -> Self {
         Self {
             name: Some(name.into()),
-            quiet: false,
+            ..Self::default()
         }
+    }
+
+    /// The same options, with a context to run in; see [`TaskOptions::context`].
+    pub fn context(mut self, context: Context) -> Self {
+        self.context = Some(context);
+        self
     }
 
     /// The same options, with or without a report of a task destroyed while pending.
@@ -176,6 +186,10 @@ impl Tasks {
         let id = self.next_task_id();
         slot.begin(self.tag(), id, vtable, SCHEDULED | HANDLE);
         self.live.set(self.live.get() + 1);
+        slot.context().set(match &options.context {
+            None => Vars::inherit(),
+            Some(given) => given.vars(),
+        });
         if options.name.is_some() || options.quiet || self.closed.get() {
             self.spawn_special(slot, options);
         }
@@ -309,7 +323,7 @@ impl Tasks {
     }
 
     /// Takes in everything that other threads sent, in order: wakes go to the ready queue, each
-    /// closure to `call`. One relaxed load when nothing came.
+    /// closure to `call`, in an empty context. One relaxed load when nothing came.
     #[inline]
     pub fn drain_remote(&self, call: impl FnMut(RemoteCall)) {
         if self.entry.inbox.is_pending() {
@@ -324,7 +338,7 @@ impl Tasks {
         for sent in sent.drain(..) {
             match sent {
                 Sent::Wake(word) => self.schedule(word),
-                Sent::Call(f) => call(f),
+                Sent::Call(f) => Vars::NONE.run(|| call(f)),
             }
         }
         self.sent.replace(sent);

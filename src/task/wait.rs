@@ -67,7 +67,7 @@ impl Header {
     /// request is kept, and waits register.
     #[inline]
     fn awaits_plainly(&self, waker: &Waker) -> bool {
-        self.kept().get() == 0 && self.scope().get() != BARE && word_of(waker) == Some(self.word())
+        self.kept() == 0 && self.scope().get() != BARE && word_of(waker) == Some(self.word())
     }
 
     /// What waits for the end of this task.
@@ -154,7 +154,7 @@ impl Wait {
             self.finish();
             return Ok(());
         };
-        if slot.kept().get() != 0
+        if slot.kept() != 0
             && let Some(scope) = tasks.take_kept(slot)
         {
             let cancelled = tasks.requests(slot, scope, |requests| requests.value());
@@ -179,7 +179,7 @@ impl Wait {
         let kept = running::with(|tasks| {
             tasks
                 .and_then(Tasks::waiting_slot)
-                .is_some_and(|slot| slot.kept().get() != 0)
+                .is_some_and(|slot| slot.kept() != 0)
         });
         if kept { self.pass_kept() } else { Ok(()) }
     }
@@ -222,7 +222,7 @@ impl Wait {
         };
         let join = (awaited.index(), awaited.generation());
         let index = self.register(&tasks, slot, cx.waker(), what, join);
-        if slot.kept().get() != 0
+        if slot.kept() != 0
             && let Some(scope) = tasks.take_kept(slot)
         {
             tasks.nodes.update(index, |node| {

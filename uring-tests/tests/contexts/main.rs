@@ -1,0 +1,5 @@
+//! Context variables: who sees which value.
+
+mod inherit;
+mod rules;
+mod threads;
