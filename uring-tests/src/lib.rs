@@ -12,20 +12,26 @@
 //! | `isolated.rs` | a test in a process of its own; counting descriptors |
 //! | `lab.rs` | a loop for one test, and the proof that nothing is left of it |
 //! | `drive.rs` | drives a driver by hand |
+//! | `moments.rs` | every place of an iteration at which something can happen |
+//! | `peer.rs` | the other end of a connection |
 //! | `net.rs` | loops, protocols and sockets for tests of connections and servers |
 //! | `wrapped.rs` | a loop and a driver that can be told to answer otherwise |
 //! | `example.rs` | where the built examples are |
 //! | `temp.rs` | a directory that goes away |
 //! | `rng.rs` | seeded pseudo-random numbers |
+//! | `seeds.rs` | many small worlds, each from a seed that makes it again |
 
 pub mod drive;
 mod example;
 mod isolated;
 pub mod lab;
 mod leg;
+pub mod moments;
 pub mod net;
+pub mod peer;
 mod rng;
 mod run;
+mod seeds;
 mod temp;
 pub mod wrapped;
 
@@ -35,6 +41,7 @@ pub use leg::{Leg, assert_uring_refused, raw_uring_setup};
 pub use ringloop::driver::DriverKind;
 pub use rng::Rng;
 pub use run::{Outcome, current_test, run_variant};
+pub use seeds::{Seed, Seeds, rounds};
 pub use temp::TempDir;
 
 /// Declares tests that run on both drivers.
