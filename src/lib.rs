@@ -35,7 +35,7 @@
 //!
 //! | floor | what stands there |
 //! |---|---|
-//! | [`runner`] | [`run`], [`Builder`] |
+//! | [`runner`] | [`run`], [`Runner`], [`Builder`] |
 //! | [`stream`] | readers and writers, as protocols on transports |
 //! | [`transport`] | connections on the driver |
 //! | [`event_loop`] | the interface of every loop, the base that implements it, one iteration |
@@ -75,7 +75,7 @@ pub use protocol::{
     Address, BaseProtocol, BufferedProtocol, ExtraInfo, Protocol, ProtocolCell, ProtocolKind,
     ProtocolMut, Transport, WriteLimits,
 };
-pub use runner::{Builder, block_on, run};
+pub use runner::{Builder, Runner, RunnerClosed, block_on, run};
 pub use task::{Cancelled, Context, ContextSnapshot, ContextVar, JoinError, Task, copy_context};
 
 /// The README's program compiles.

@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A boxed future of one thread, as an object-safe method returns it.
 pub type LocalBoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -177,6 +178,16 @@ pub trait AbstractEventLoop {
     /// Closed, or no thread is to be had.
     fn run_in_executor_dyn(&self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         base!(self, "run_in_executor").run_in_executor_dyn(job)
+    }
+
+    /// Ends the loop's threads: further jobs are refused at once, and it waits for those that were
+    /// taken. Jobs that take longer than `timeout` are reported and left behind (`None`: it waits for
+    /// as long as they take). Cancelling ends the wait, not the jobs.
+    fn shutdown_default_executor(
+        &self,
+        timeout: Option<Duration>,
+    ) -> LocalBoxFuture<io::Result<()>> {
+        base!(self, "shutdown_default_executor", future).shutdown_default_executor(timeout)
     }
 
     /// Resolves a name without blocking the loop; literal addresses take no resolver. Cancelling

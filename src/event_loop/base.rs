@@ -18,7 +18,7 @@ use super::resolver::{self, AddrInfo, Hints};
 use super::run::Run;
 use super::server::Server;
 use super::thread_safe_handle::ThreadSafeHandle;
-use super::{connect, serve};
+use super::{connect, executor, serve};
 use crate::driver::Driver;
 use crate::sys::threads::{self, Threads};
 use crate::task::{CallBody, RawTask, TaskBody, TaskOptions};
@@ -205,6 +205,14 @@ impl AbstractEventLoop for BaseEventLoop {
     fn run_in_executor_dyn(&self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         self.core.check_closed()?;
         self.executor.submit(job).map_err(|refused| refused.cause)
+    }
+
+    fn shutdown_default_executor(
+        &self,
+        timeout: Option<Duration>,
+    ) -> LocalBoxFuture<io::Result<()>> {
+        let executor = self.executor.clone();
+        Box::pin(executor::shut_down(self.core.clone(), executor, timeout))
     }
 
     fn getaddrinfo(

@@ -1,15 +1,21 @@
-//! Blocking jobs, off the loop. asyncio: `run_in_executor` with the default executor.
+//! Blocking jobs, off the loop, and the end of the threads that run them. asyncio: `run_in_executor`
+//! with the default executor, `shutdown_default_executor`.
 
 use super::abstract_event_loop::AbstractEventLoop;
-use super::exception::panic_text;
+use super::core::Core;
+use super::exception::{ExceptionContext, panic_text};
+use super::time::timeout;
+use crate::sys::threads::Threads;
 use crate::task::{Wait, WaitsFor};
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 /// Where the job's thread leaves the value.
 struct Slot<T> {
@@ -45,16 +51,55 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    let slot = Arc::new(Slot {
-        state: Mutex::new(State::Waiting(None)),
-    });
-    let put = slot.clone();
-    let started = event_loop.run_in_executor_dyn(Box::new(move || {
-        put.put(catch_unwind(AssertUnwindSafe(job)))
-    }));
-    Job {
-        slot: Some(started.map(|()| slot)),
-        wait: Wait::new(),
+    Job::start(job, |job| event_loop.run_in_executor_dyn(job))
+}
+
+/// Refuses further jobs at once, and waits until the threads have ended; no longer than `limit`, and
+/// reports then.
+pub(super) async fn shut_down(
+    core: Rc<Core>,
+    executor: Threads,
+    limit: Option<Duration>,
+) -> io::Result<()> {
+    let closing = executor.close();
+    if closing.is_empty() {
+        return Ok(());
+    }
+    let joining = Job::start(
+        move || closing.join(),
+        |job| {
+            let thread = thread::Builder::new().name("ringloop-join".to_owned());
+            thread.spawn(job).map(drop)
+        },
+    );
+    let Some(limit) = limit else {
+        return joining.await;
+    };
+    timeout(limit, joining).await.unwrap_or_else(|_| {
+        core.report(ExceptionContext::new(format!(
+            "The executor did not finish joining its threads within {} seconds.",
+            limit.as_secs_f64(),
+        )));
+        Ok(())
+    })
+}
+
+impl<T: Send + 'static> Job<T> {
+    fn start(
+        job: impl FnOnce() -> T + Send + 'static,
+        start: impl FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<()>,
+    ) -> Self {
+        let slot = Arc::new(Slot {
+            state: Mutex::new(State::Waiting(None)),
+        });
+        let put = slot.clone();
+        let started = start(Box::new(move || {
+            put.put(catch_unwind(AssertUnwindSafe(job)));
+        }));
+        Self {
+            slot: Some(started.map(|()| slot)),
+            wait: Wait::new(),
+        }
     }
 }
 

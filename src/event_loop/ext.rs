@@ -5,13 +5,13 @@ use super::base::duration_ns;
 use super::error::LoopError;
 use super::future::Future as LoopFuture;
 use super::handle::{Handle, TimerHandle};
+use super::main_task::MainTask;
 use super::options::{ConnectOptions, ServerOptions, UnixConnectOptions, UnixServerOptions};
-use super::running::try_get_running_loop;
 use super::server::Server;
 use super::thread_safe_handle::ThreadSafeHandle;
 use crate::protocol::{ProtocolKind, Transport};
 use crate::task::{CallOnce, Context, ContextSnapshot, FutureBody, JoinError, Task, TaskOptions};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -26,6 +26,9 @@ pub enum RunError<T> {
     Stopped(Task<T>),
     /// The future's task was cancelled, or panicked.
     Task(JoinError),
+    /// SIGINT cancelled the future's task, and nothing else did; see [`Runner`](crate::Runner).
+    /// asyncio: `KeyboardInterrupt`.
+    Interrupted,
 }
 
 impl<T> fmt::Display for RunError<T> {
@@ -34,6 +37,7 @@ impl<T> fmt::Display for RunError<T> {
             Self::Loop(error) => error.fmt(f),
             Self::Stopped(_) => LoopError::StoppedEarly.fmt(f),
             Self::Task(error) => error.fmt(f),
+            Self::Interrupted => f.write_str("interrupted by SIGINT"),
         }
     }
 }
@@ -52,30 +56,8 @@ impl<T> From<RunError<T>> for io::Error {
             RunError::Loop(error) => error,
             RunError::Stopped(_) => LoopError::StoppedEarly.into(),
             RunError::Task(error) => error.into(),
+            error @ RunError::Interrupted => Self::other(error.to_string()),
         }
-    }
-}
-
-/// Stops the running loop when it is dropped, while [`Armed`].
-struct StopWhenDropped(Rc<Cell<bool>>);
-
-impl Drop for StopWhenDropped {
-    fn drop(&mut self) {
-        if self.0.get()
-            && let Ok(event_loop) = try_get_running_loop()
-        {
-            event_loop.stop();
-        }
-    }
-}
-
-/// The run in which a future's end stops the loop. Stopped early, or left by a loop exit, the
-/// future must not stop a later run.
-struct Armed(Rc<Cell<bool>>);
-
-impl Drop for Armed {
-    fn drop(&mut self) {
-        self.0.set(false);
     }
 }
 
@@ -231,28 +213,9 @@ pub trait EventLoopExt: AbstractEventLoop {
         &self,
         future: F,
     ) -> Result<F::Output, RunError<F::Output>> {
-        let stopping = Armed(Rc::new(Cell::new(true)));
-        let stop = StopWhenDropped(stopping.0.clone());
-        // Dropped with the future, however that ends: done, cancelled, panicked.
-        let body = async move {
-            let _stop = stop;
-            future.await
-        };
-        // As in asyncio, its end with the loop is not reported: who stopped the loop knows of it.
-        let mut task = self
-            .create_task_with(body, TaskOptions::default().quiet(true))
-            .map_err(|error| RunError::Loop(error.into()))?;
-        let ran = self.run_forever();
-        drop(stopping);
-        if let Err(error) = ran {
-            // Refused, or broken: no later run shall find a future that nobody waits for.
-            task.abort();
-            return Err(RunError::Loop(error));
-        }
-        match task.result() {
-            Some(result) => result.map_err(RunError::Task),
-            None => Err(RunError::Stopped(task)),
-        }
+        let mut main = MainTask::new(self, future, TaskOptions::default())?;
+        main.run(|| self.run_forever()).map_err(RunError::Loop)?;
+        main.result()
     }
 
     /// Runs a job that may block in a thread of the loop's, and waits for its value. Cancelling the

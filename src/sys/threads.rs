@@ -154,16 +154,15 @@ impl Threads {
     /// ended (a thread of the pool that calls this does not wait for itself; those of an earlier call
     /// without waiting are not waited for).
     pub fn shut_down(&self, wait: bool) {
-        let threads = self.handle.close();
+        let closing = self.close();
         if wait {
-            let own = std::thread::current().id();
-            for (_, thread) in threads {
-                if thread.thread().id() != own {
-                    // The thread catches what jobs throw, so it does not fail.
-                    let _ = thread.join();
-                }
-            }
+            closing.join();
         }
+    }
+
+    /// Takes no more jobs; threads end when the queue is empty, and can be waited for elsewhere.
+    pub fn close(&self) -> Closing {
+        Closing(self.handle.close())
     }
 
     /// Threads that exist now.
@@ -179,6 +178,33 @@ impl Threads {
     /// Jobs that ended in a panic.
     pub fn panics(&self) -> u64 {
         self.handle.shared.lock().panics
+    }
+}
+
+/// The threads of a pool that takes no more jobs.
+pub struct Closing(Vec<(u64, JoinHandle<()>)>);
+
+impl Closing {
+    /// Whether there is no thread to wait for.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns when the threads have ended; a thread of the pool does not wait for itself.
+    pub fn join(self) {
+        let own = std::thread::current().id();
+        for (_, thread) in self.0 {
+            if thread.thread().id() != own {
+                // The thread catches what jobs throw, so it does not fail.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Closing").field(&self.0.len()).finish()
     }
 }
 

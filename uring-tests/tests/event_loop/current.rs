@@ -117,6 +117,39 @@ on_both_drivers! {
         assert!(l.told().is_empty());
     }
 
+    fn exe_04_a_shutdown_gives_up_on_jobs_that_hang_and_says_so(kind: DriverKind) {
+        let l = Watch::new(kind);
+        let (release, released) = channel::<()>();
+        let (end, ended) = channel();
+        let hangs = l.run_in_executor(move || {
+            released.recv().unwrap();
+            end.send(()).unwrap();
+        });
+        let limit = Some(Duration::from_millis(1));
+        l.run(l.shutdown_default_executor(limit)).unwrap();
+        let said = "The executor did not finish joining its threads within 0.001 seconds.";
+        assert_eq!(l.messages(), [said]);
+        release.send(()).unwrap();
+        l.run(hangs).unwrap();
+        ended.recv().unwrap();
+    }
+
+    /// What was taken runs to its end before the shutdown is over.
+    fn exe_05_after_its_shutdown_the_executor_takes_nothing(kind: DriverKind) {
+        let l = Watch::new(kind);
+        let (release, released) = channel::<()>();
+        let job = l.run_in_executor(move || released.recv().is_ok());
+        let ending = l.create_task(l.shutdown_default_executor(None)).unwrap();
+        l.turns(3);
+        assert!(!ending.done());
+        assert!(l.run(l.run_in_executor(|| ())).is_err());
+        release.send(()).unwrap();
+        assert!(l.run(job).unwrap());
+        l.run(ending).unwrap().unwrap();
+        // Once more, with nothing left to wait for.
+        l.run(l.shutdown_default_executor(None)).unwrap();
+    }
+
     fn tfc_03_a_task_on_a_closed_loop_is_dropped_unpolled(kind: DriverKind) {
         let l = Watch::new(kind);
         l.close().unwrap();

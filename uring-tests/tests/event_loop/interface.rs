@@ -93,6 +93,10 @@ fn loop_17_every_operation_of_the_interface_is_unimplemented() {
     is_missing("run_in_executor", l.run_in_executor_dyn(Box::new(|| ())));
     is_missing_later("run_in_executor", l.run_in_executor(|| ()));
     is_missing_later(
+        "shutdown_default_executor",
+        l.shutdown_default_executor(None),
+    );
+    is_missing_later(
         "getaddrinfo",
         l.getaddrinfo(None, String::new(), Hints::default()),
     );
@@ -193,6 +197,8 @@ on_both_drivers! {
             // The hook that was left open is what answers.
             let made = me.connect_accepted_socket_dyn(factory(), socket()).await;
             is_missing("make_socket_transport", made);
+            me.shutdown_default_executor(None).await.unwrap();
+            assert!(me.run_in_executor(|| 1).await.is_err());
         })
         .unwrap();
         assert!(l.is_closed());

@@ -316,5 +316,6 @@ fn drop_values<T>(error: RunError<T>) -> RunError<()> {
         RunError::Loop(error) => RunError::Loop(error),
         RunError::Stopped(_) => panic!("it waited"),
         RunError::Task(error) => RunError::Task(error),
+        RunError::Interrupted => RunError::Interrupted,
     }
 }

@@ -1,0 +1,267 @@
+//! Catching a signal: the handler counts it and makes a descriptor readable.
+//!
+//! **Guarantees.** A signal has at most one [`Catch`]. What the handler does is async-signal-safe:
+//! atomics, `write(2)` to an eventfd, `sigaction(2)`, `raise(3)`; `errno` stays as it was. While a
+//! handler of any thread may still write to the eventfd, it is not closed. Dropping the catch puts
+//! back the action there was before, unless somebody else has replaced ours.
+//!
+//! ```text
+//!            Catch::new                  drop
+//!   (free) ─────────────▶ caught ─────────────────▶ (free)
+//!                           │ the `last`-th delivery, or a delivery while nobody catches
+//!                           ▼
+//!                     default action
+//! ```
+//!
+//! A forked child catches nothing: a signal that finds our handler there takes its default action.
+//! The handler runs in any thread; one with a descriptor table of its own must block the signal.
+
+use super::fork;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+
+/// Signals are numbered from 1 to 64.
+const SIGNALS: usize = 65;
+
+/// What the handler of one signal needs.
+struct Slot {
+    taken: AtomicBool,
+    /// The eventfd; -1 while nobody catches the signal.
+    event: AtomicI32,
+    count: AtomicU32,
+    /// The delivery from which on the default action is taken; 0: none.
+    last: AtomicU32,
+    /// Handlers that may be about to use `event`.
+    busy: AtomicU32,
+}
+
+static SLOTS: [Slot; SIGNALS] = [const {
+    Slot {
+        taken: AtomicBool::new(false),
+        event: AtomicI32::new(-1),
+        count: AtomicU32::new(0),
+        last: AtomicU32::new(0),
+        busy: AtomicU32::new(0),
+    }
+}; SIGNALS];
+
+fn slot(signal: i32) -> io::Result<&'static Slot> {
+    usize::try_from(signal)
+        .ok()
+        .filter(|signal| *signal > 0)
+        .and_then(|signal| SLOTS.get(signal))
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// In a forked child nobody catches anything, whatever other threads did when it was forked.
+extern "C" fn forget() {
+    for slot in &SLOTS {
+        slot.event.store(-1, Ordering::SeqCst);
+        slot.busy.store(0, Ordering::SeqCst);
+    }
+}
+
+extern "C" fn handler(signal: i32) {
+    let Ok(slot) = slot(signal) else { return };
+    // SAFETY: the thread's own errno, saved because the interrupted code may be about to read it.
+    let errno = unsafe { *libc::__errno_location() };
+    slot.busy.fetch_add(1, Ordering::SeqCst);
+    let count = slot.count.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+    let last = slot.last.load(Ordering::SeqCst);
+    let event = slot.event.load(Ordering::SeqCst);
+    if event < 0 || (last != 0 && count >= last) {
+        take_default(signal);
+    } else {
+        let one = 1u64;
+        // SAFETY: 8 readable bytes; the descriptor is the catch's eventfd, which stays open while
+        // `busy` is above 0. It fails only when the counter is full, and then it is readable.
+        unsafe { libc::write(event, ptr::from_ref(&one).cast(), 8) };
+    }
+    slot.busy.fetch_sub(1, Ordering::SeqCst);
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// Puts the default action back and sends the signal to this thread once more. In the handler of the
+/// signal, which is blocked there, it arrives when the handler returns. Async-signal-safe.
+pub fn take_default(signal: i32) {
+    // SAFETY: zeroes are a valid action: the default one, no flags, an empty mask; both calls are
+    // async-signal-safe and take a number.
+    unsafe {
+        let action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        libc::sigaction(signal, &raw const action, ptr::null_mut());
+        libc::raise(signal);
+    }
+}
+
+fn action(signal: i32) -> io::Result<libc::sigaction> {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the kernel writes the action, or an error is returned; zeroes are a valid one anyway.
+    let result = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
+    super::check(result as isize)?;
+    // SAFETY: initialised, see above.
+    Ok(unsafe { action.assume_init() })
+}
+
+/// Whether the signal's action is the default one.
+///
+/// # Errors
+/// `EINVAL`: there is no such signal.
+pub fn is_default(signal: i32) -> io::Result<bool> {
+    Ok(action(signal)?.sa_sigaction == libc::SIG_DFL)
+}
+
+/// Whether this is the thread in which `main` runs.
+pub fn is_main_thread() -> bool {
+    // SAFETY: takes nothing.
+    u32::try_from(unsafe { libc::gettid() }) == Ok(std::process::id())
+}
+
+/// A signal that is caught for as long as this lives; see the module.
+#[derive(Debug)]
+pub struct Catch {
+    signal: i32,
+    event: OwnedFd,
+    previous: libc::sigaction,
+}
+
+impl Catch {
+    /// Catches the signal. Its `last`-th delivery, and each later one, takes the default action; 0:
+    /// none does.
+    ///
+    /// # Errors
+    /// `EBUSY`: it is caught already; `EINVAL`: there is no such signal, or it can not be caught;
+    /// else what making an eventfd answers (no more descriptors).
+    pub fn new(signal: i32, last: u32) -> io::Result<Self> {
+        static FORGETS: Once = Once::new();
+        fork::in_child(&FORGETS, forget);
+        let slot = slot(signal)?;
+        if slot.taken.swap(true, Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+        let caught = Self::install(signal, slot, last);
+        if caught.is_err() {
+            slot.event.store(-1, Ordering::SeqCst);
+            slot.taken.store(false, Ordering::SeqCst);
+        }
+        caught
+    }
+
+    fn install(signal: i32, slot: &Slot, last: u32) -> io::Result<Self> {
+        // SAFETY: makes a descriptor; numbers only.
+        let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        super::check(event as isize)?;
+        // SAFETY: just made, and nobody else knows it.
+        let event = unsafe { OwnedFd::from_raw_fd(event) };
+        slot.count.store(0, Ordering::SeqCst);
+        slot.last.store(last, Ordering::SeqCst);
+        slot.event.store(event.as_raw_fd(), Ordering::SeqCst);
+        let mut previous = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: zeroes are a valid action, whose handler is then ours: a function of the expected
+        // kind that does only what a handler may do (see the module). The kernel writes the old one.
+        let result = unsafe {
+            let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+            action.sa_sigaction = handler as extern "C" fn(i32) as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigaction(signal, &raw const action, previous.as_mut_ptr())
+        };
+        super::check(result as isize)?;
+        // SAFETY: initialised, see above.
+        let previous = unsafe { previous.assume_init() };
+        Ok(Self {
+            signal,
+            event,
+            previous,
+        })
+    }
+
+    /// How often the signal was delivered since it is caught. Deliveries that come before one was
+    /// handled are one, as signals are.
+    pub fn count(&self) -> u32 {
+        slot(self.signal).map_or(0, |slot| slot.count.load(Ordering::SeqCst))
+    }
+}
+
+impl AsFd for Catch {
+    /// The eventfd that is readable once the signal was delivered; nobody reads it here.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+impl Drop for Catch {
+    fn drop(&mut self) {
+        let ours = handler as extern "C" fn(i32) as libc::sighandler_t;
+        if action(self.signal).is_ok_and(|action| action.sa_sigaction == ours) {
+            // SAFETY: the action that the kernel gave us before.
+            unsafe { libc::sigaction(self.signal, &raw const self.previous, ptr::null_mut()) };
+        }
+        let Ok(slot) = slot(self.signal) else { return };
+        slot.event.store(-1, Ordering::SeqCst);
+        // A handler that read the descriptor before that is in another thread and about to return.
+        while slot.busy.load(Ordering::SeqCst) > 0 {
+            std::thread::yield_now();
+        }
+        slot.taken.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::Read;
+
+    /// Empties it.
+    fn was_readable(catch: &Catch) -> bool {
+        let mut event = File::from(catch.as_fd().try_clone_to_owned().unwrap());
+        event.read(&mut [0; 8]).is_ok()
+    }
+
+    /// One test, for signals belong to the process.
+    #[test]
+    fn a_signal_is_caught_counted_and_given_back() {
+        const SIGNAL: i32 = libc::SIGUSR2;
+        let raise = || {
+            // SAFETY: a number; the signal is caught.
+            unsafe { libc::raise(SIGNAL) };
+        };
+        assert!(is_default(SIGNAL).unwrap());
+        let catch = Catch::new(SIGNAL, 0).unwrap();
+        assert!(!is_default(SIGNAL).unwrap());
+        assert!(!was_readable(&catch));
+        for count in 1..=3 {
+            raise();
+            assert_eq!(catch.count(), count);
+        }
+        assert!(was_readable(&catch));
+        let twice = Catch::new(SIGNAL, 0).unwrap_err();
+        assert_eq!(twice.raw_os_error(), Some(libc::EBUSY));
+        drop(catch);
+        assert!(is_default(SIGNAL).unwrap());
+        // A new catch begins anew.
+        let catch = Catch::new(SIGNAL, 0).unwrap();
+        assert_eq!(catch.count(), 0);
+        // Somebody else's action stays.
+        // SAFETY: ignoring a signal is a valid action.
+        unsafe { libc::signal(SIGNAL, libc::SIG_IGN) };
+        drop(catch);
+        assert!(!is_default(SIGNAL).unwrap());
+        raise();
+        // SAFETY: as above; the default is what it was.
+        unsafe { libc::signal(SIGNAL, libc::SIG_DFL) };
+        for signal in [0, -1, 65, libc::SIGKILL, libc::SIGSTOP] {
+            let refused = Catch::new(signal, 0).unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(libc::EINVAL), "{signal}");
+        }
+    }
+
+    #[test]
+    fn a_test_does_not_run_in_the_main_thread() {
+        assert!(!is_main_thread());
+    }
+}
