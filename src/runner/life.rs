@@ -15,8 +15,8 @@ use crate::event_loop::{
     AbstractEventLoop, EventLoopExt, ExceptionContext, LoopError, MainTask, RunError,
     try_get_running_loop,
 };
-use crate::task::{JoinError, TaskOptions};
-use std::cell::RefCell;
+use crate::task::{Context, JoinError, TaskOptions, copy_context};
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -64,6 +64,8 @@ pub struct Runner {
     debug: Option<bool>,
     factory: Option<LoopFactory>,
     state: RefCell<State>,
+    /// Of all runs; copied from the one of the first.
+    context: OnceCell<Context>,
 }
 
 #[derive(Default)]
@@ -139,15 +141,31 @@ impl Runner {
 
     /// Runs `main` until it is done. Other tasks are left where they are, for the next run.
     ///
+    /// All runs share one context, a copy of the caller's at the first of them: context variables that
+    /// one run sets are seen by the next.
+    ///
     /// # Errors
     /// [`RunError`]: [`RunnerClosed`], the loop could not be made or run (a loop runs in this thread
     /// already), or `main` was cancelled, interrupted, or panicked.
     pub fn run<F: Future + 'static>(&self, main: F) -> Result<F::Output, RunError<F::Output>> {
+        self.run_in(self.context.get_or_init(copy_context), main)
+    }
+
+    /// As [`run`](Self::run), in this context as it is.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_in<F: Future + 'static>(
+        &self,
+        context: &Context,
+        main: F,
+    ) -> Result<F::Output, RunError<F::Output>> {
         if try_get_running_loop().is_ok() {
             return Err(RunError::Loop(LoopError::AnotherRunning.into()));
         }
         let event_loop = self.get_loop().map_err(RunError::Loop)?;
-        let mut main = MainTask::new(&*event_loop, main, TaskOptions::default())?;
+        let options = TaskOptions::default().context(context.clone());
+        let mut main = MainTask::new(&*event_loop, main, options)?;
         let interrupts = Interrupts::watch(&*event_loop, main.task().local());
         main.run(|| event_loop.run_forever())
             .map_err(RunError::Loop)?;

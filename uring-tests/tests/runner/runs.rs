@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ringloop::event_loop::LoopError;
 use ringloop::{
-    Builder, DriverKind, EventLoopExt, RunError, Runner, get_running_loop, sleep,
-    try_get_running_loop, yield_now,
+    Builder, ContextVar, DriverKind, EventLoopExt, RunError, Runner, copy_context,
+    get_running_loop, sleep, try_get_running_loop, yield_now,
 };
 use uring_tests::on_both_drivers;
 
@@ -116,6 +116,29 @@ on_both_drivers! {
         assert_eq!(said(runner.run(async {})), "not now");
         runner.run(async {}).unwrap();
         assert_eq!(asked.get(), 2);
+    }
+
+    fn rnr_07_several_runs_share_loop_and_context(kind: DriverKind) {
+        static SEEN: ContextVar<u32> = ContextVar::new("seen");
+        SEEN.set(1);
+        let runner = runner(kind);
+        let add = || async {
+            let seen = SEEN.get().unwrap();
+            SEEN.set(seen + 1);
+            (seen, get_running_loop())
+        };
+        let (seen, first) = runner.run(add()).unwrap();
+        assert_eq!(seen, 1);
+        SEEN.set(10);
+        let (seen, second) = runner.run(add()).unwrap();
+        assert_eq!(seen, 2);
+        assert!(Rc::ptr_eq(&first, &second));
+        assert_eq!(SEEN.get(), Some(10));
+        // In a context of the caller's choice; the shared one stays.
+        let context = copy_context();
+        assert_eq!(runner.run_in(&context, add()).unwrap().0, 10);
+        assert_eq!(SEEN.get_in(&context), Some(11));
+        assert_eq!(runner.run(add()).unwrap().0, 3);
     }
 
     fn rnr_08_a_closed_runner_refuses_every_use(kind: DriverKind) {
