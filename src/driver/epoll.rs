@@ -33,7 +33,6 @@
 //! | polls | report what holds when the wait ends, not what woke it, so an event that was over by then is missing; `POLLRDHUP` only when asked for |
 //! | multishot poll | an edge of the other direction may repeat events that still hold |
 //! | a receive that waits for no edge yet | is performed after the flush: a poll submitted behind it may see its bytes |
-//! | Unix connect to a full backlog | is tried again every 2 ms, also on a socket in non-blocking mode, where io_uring answers `-EAGAIN` |
 //! | a receive behind another one on the same socket | waits for its turn |
 
 #![deny(unsafe_code)]
@@ -48,8 +47,8 @@ mod waker;
 mod write;
 
 use super::{
-    Completion, Completions, Counters, Driver, DriverKind, Key, Op, OpTable, Park, Pool, Unpark,
-    count_closed,
+    CONNECT_RETRY, Completion, Completions, Counters, Driver, DriverKind, Key, Op, OpTable, Park,
+    Pool, Unpark, count_closed,
 };
 use crate::sys::epoll::{Epoll, Events, Wait};
 use crate::sys::fork::Origin;
@@ -72,8 +71,6 @@ use waker::Waker;
 /// 256 cost a fifth more CPU per message than 32, since buffers and sockets leave the cache meanwhile,
 /// and the additional waits cost next to nothing.
 const EVENTS: usize = 32;
-/// How soon a Unix socket tries again to connect to a full backlog: nothing reports that it has room.
-const CONNECT_RETRY: Duration = Duration::from_millis(2);
 
 /// How an [`EpollDriver`] is made.
 #[derive(Clone, Debug)]

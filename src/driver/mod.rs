@@ -28,6 +28,8 @@
 //! * **Sends.** [`Op::Send`] with `inline` completes within the park that follows it, with the
 //!   number of bytes the socket took (which may be fewer than asked) or `-EAGAIN`; without `inline`
 //!   it waits until the socket takes something. One with `urgent` forbids that park to sleep.
+//! * **A connect of a Unix socket** waits while the listener's backlog is full, whatever mode the
+//!   socket is in.
 //! * **Results** are those of the system call: zero or more on success, a negated errno on failure.
 
 mod buf;
@@ -98,6 +100,9 @@ impl std::str::FromStr for DriverKind {
         }
     }
 }
+
+/// How soon a Unix socket tries again to connect to a full backlog: nothing reports that it has room.
+const CONNECT_RETRY: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// Names an operation in flight: a slot of the [`OpTable`] and the generation it had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

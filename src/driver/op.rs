@@ -280,6 +280,11 @@ impl SockAddr {
         Ok(Self::from_bytes(&bytes))
     }
 
+    /// Whether it is that of a Unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
+        i32::from(self.storage.ss_family) == libc::AF_UNIX
+    }
+
     /// The address as `connect(2)` and `bind(2)` take it.
     pub(crate) fn as_ptr(&self) -> *const libc::sockaddr {
         std::ptr::from_ref(&self.storage).cast()

@@ -3,10 +3,11 @@
 //! One `io_uring_enter` per park submits everything and waits. A message's way through this floor:
 //!
 //! ```text
-//!  submit(key, op) ─▶ entry.rs ─▶ queue.rs ─▶ SQ ──┐
-//!                                                  ▼ enter (park)
-//!  Completions ◀─ settle.rs ◀─ reap.rs ◀─ CQ ◀─────┘
-//!                                 └─▶ starve.rs: receives that found no buffer
+//!  submit(key, op) ─▶ entry.rs | send.rs ─▶ queue.rs ─▶ SQ ──┐
+//!                                                            ▼ enter (park)
+//!  Completions ◀─ settle.rs ◀─ reap.rs ◀─ CQ ◀───────────────┘
+//!                                 ├─▶ starve.rs: receives that found no buffer
+//!                                 └─▶ send.rs: sends that found no room
 //! ```
 //!
 //! **Guarantees.** Those of [`Driver`](crate::driver). In particular:
@@ -24,11 +25,13 @@
 //! travel.
 
 mod close;
+mod connect;
 mod entry;
 mod options;
 mod probe;
 mod queue;
 mod reap;
+mod send;
 mod settle;
 mod slots;
 mod start;
@@ -43,7 +46,7 @@ use crate::ring::{Ring, Wait};
 use crate::sys::clock;
 use io_uring::squeue;
 use slots::Slots;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -98,6 +101,10 @@ pub struct UringDriver {
     marks: Vec<Mark>,
     /// Receives without a buffer, in order.
     starved: VecDeque<Key>,
+    /// Sends that wait for their socket.
+    blocked: HashMap<Key, send::Blocked>,
+    /// Connects of Unix sockets that are not over, in order.
+    connects: Vec<Key>,
     later: Vec<Later>,
     /// Completions made outside a park.
     done: Completions,
@@ -141,6 +148,7 @@ impl Driver for UringDriver {
                 self.push_send(key, fd.as_raw_fd(), data, *inline);
             }
             Op::Shutdown { fd, how } => self.mark(key, fd, *how),
+            Op::Connect { addr, .. } if addr.is_unix() => self.note_connect(key),
             _ => self.push_op(key, op),
         }
     }
@@ -151,7 +159,9 @@ impl Driver for UringDriver {
         }
         match self.slots.cancel(key) {
             // Stale; or over by the next park anyway; or to be performed in spite of the cancel.
-            None | Some(Tag::Send | Tag::Shutdown | Tag::Close) => {}
+            None | Some(Tag::Send | Tag::Try | Tag::Shutdown | Tag::Close) => {}
+            // Asked for when it is tried the next time.
+            Some(Tag::Connect) => self.hurry = true,
             Some(Tag::Receive | Tag::ReceiveOnce) if self.leave_starved(key) => {}
             Some(tag) => self.push_cancel(tag::bits(key, tag)),
         }
@@ -169,6 +179,9 @@ impl Driver for UringDriver {
         if !self.starved.is_empty() {
             self.feed(table, out);
         }
+        if !self.connects.is_empty() {
+            self.try_connects(table, out);
+        }
         if !self.done.is_empty() {
             out.append(&mut self.done);
         }
@@ -180,7 +193,7 @@ impl Driver for UringDriver {
             && self.ring.completions_empty()
             && !self.may_feed();
         self.hurry = false;
-        let wait = match until {
+        let wait = match self.until_retry(until) {
             _ if !sleep => Wait::Poll,
             Park::Poll => Wait::Poll,
             Park::Forever => Wait::Forever,
@@ -209,6 +222,7 @@ impl Driver for UringDriver {
             || !self.done.is_empty()
             || !self.marks.is_empty()
             || !self.unsettled.is_empty()
+            || !self.connects.is_empty()
             || self.may_feed()
     }
 
@@ -228,7 +242,7 @@ impl Driver for UringDriver {
 
     fn counters(&self) -> Counters {
         Counters {
-            submitted: self.ordered,
+            submitted: self.ordered + self.counters.submitted,
             ..self.counters
         }
     }

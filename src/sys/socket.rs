@@ -102,6 +102,24 @@ pub fn connect(
     check(done as isize).map(drop)
 }
 
+/// Starts to connect, whatever mode the socket is in, and leaves it in that mode: a handshake goes on
+/// by itself.
+///
+/// # Errors
+/// As [`connect`]; `WouldBlock`: the backlog of a Unix listener is full.
+pub fn connect_now(
+    fd: impl AsFd,
+    addr: &libc::sockaddr_storage,
+    len: libc::socklen_t,
+) -> io::Result<()> {
+    let changed = set_nonblocking(&fd, true)?;
+    let outcome = connect(&fd, addr, len);
+    if changed {
+        set_nonblocking(&fd, false)?;
+    }
+    outcome
+}
+
 /// Shuts a direction down.
 ///
 /// # Errors

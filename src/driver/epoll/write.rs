@@ -4,7 +4,7 @@
 //! too, or (inline) reports that the socket takes nothing. Every send is tried at flush; only one
 //! that is not inline waits for the socket to take something.
 
-use super::super::{Completion, Fd, Gather, Key, Op, SockAddr};
+use super::super::{Completion, Fd, Gather, Key, Op};
 use super::file::{FileRef, WRITE};
 use super::waiters::{Waiter, Wants};
 use super::{EpollDriver, Turn};
@@ -56,12 +56,12 @@ impl EpollDriver {
         let Some(Op::Connect { fd, addr }) = turn.table.op_mut(key) else {
             return;
         };
-        let is_unix = i32::from(addr.storage.ss_family) == libc::AF_UNIX;
+        let is_unix = addr.is_unix();
         let outcome = if self.files.has_writers(fd) {
             Err(io::Error::from_raw_os_error(libc::EALREADY))
         } else {
             self.counters.submitted += 1;
-            connect_now(fd, addr)
+            socket::connect_now(&*fd, &addr.storage, addr.len)
         };
         match to_result(outcome.map(|()| 0)) {
             errno if errno == -libc::EINPROGRESS || errno == -libc::EINTR => {
@@ -115,15 +115,4 @@ impl EpollDriver {
             turn.finish(key, result);
         }
     }
-}
-
-/// Connects in non-blocking mode and gives the descriptor its mode back: the handshake goes on by
-/// itself.
-fn connect_now(fd: &Fd, addr: &SockAddr) -> io::Result<()> {
-    let changed = socket::set_nonblocking(fd, true)?;
-    let outcome = socket::connect(fd, &addr.storage, addr.len);
-    if changed {
-        socket::set_nonblocking(fd, false)?;
-    }
-    outcome
 }

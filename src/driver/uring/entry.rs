@@ -8,21 +8,16 @@
 //! would overwrite it with each connection.
 
 use super::tag::{self, Tag};
-use super::{GROUP, MAX_TRANSFER, Pushed, UringDriver};
-use crate::driver::{Fd, Gather, Key, Op};
+use super::{GROUP, MAX_TRANSFER, UringDriver};
+use crate::driver::{Fd, Key, Op};
 use crate::ring;
 use crate::sys;
 use io_uring::squeue::Entry;
 use io_uring::{opcode, types};
 use std::os::fd::AsRawFd;
 
-/// `MSG_NOSIGNAL`: the kernel adds it by itself for sends from a ring; said for the reader.
-const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
-/// What the socket takes at once, and all of it that it takes (D7).
-const INLINE_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-
 #[inline]
-fn length(bytes: &[u8]) -> u32 {
+pub(super) fn length(bytes: &[u8]) -> u32 {
     bytes.len().min(MAX_TRANSFER) as u32
 }
 
@@ -67,51 +62,6 @@ impl UringDriver {
         self.slots.set(key, tag);
         let entry = entry.user_data(tag::bits(key, tag));
         self.push(|| entry.clone());
-    }
-
-    /// Sends the gathered chunks, or the first [`MAX_VECTORS`](crate::driver::MAX_VECTORS) of them.
-    #[inline]
-    pub(super) fn push_send(&mut self, key: Key, fd: i32, data: &mut Gather, inline: bool) {
-        let flags = if inline { INLINE_FLAGS } else { SEND_FLAGS };
-        // One chunk alone needs no vector.
-        if let Some(bytes) = data.single() {
-            let (start, len) = (bytes.as_ptr(), bytes.len());
-            let (silent, tag) = self.silence(inline, len);
-            self.slots.set(key, tag);
-            let bits = tag::bits(key, tag);
-            let length = length(bytes);
-            self.push(|| ring::send(fd, start, length, flags, silent, bits));
-            self.expect(key, silent, len);
-        } else {
-            let header = data.prepare();
-            let (silent, tag) = self.silence(inline, data.prepared());
-            self.slots.set(key, tag);
-            let bits = tag::bits(key, tag);
-            self.push(|| ring::sendmsg(fd, header, flags, silent, bits));
-            self.expect(key, silent, data.prepared());
-        }
-    }
-
-    /// Whether a send of `len` bytes may stay silent. The kernel shortens what is longer than it
-    /// transfers in one call, without a word.
-    #[inline(always)]
-    fn silence(&self, inline: bool, len: usize) -> (bool, Tag) {
-        match inline && self.inline_sends && len <= MAX_TRANSFER {
-            true => (true, Tag::Send),
-            false => (false, Tag::Plain),
-        }
-    }
-
-    /// A send was pushed; a silent one is settled after the enter that consumes it.
-    #[inline(always)]
-    fn expect(&mut self, key: Key, silent: bool, len: usize) {
-        if silent {
-            self.unsettled.push(Pushed {
-                key,
-                total: len as i32,
-                at: self.ordered,
-            });
-        }
     }
 
     #[inline]

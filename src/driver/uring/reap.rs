@@ -17,7 +17,7 @@
 //! | poll | events | the events, armed again |
 //! | poll | an error | final |
 //!
-//! One that was cancelled meanwhile is not armed again, it ends with `ECANCELED`.
+//! Sends that wait have a file of their own (`send.rs`). One that was cancelled meanwhile is not armed again, it ends with `ECANCELED`.
 
 use super::settle::Beliefs;
 use super::tag::{self, Tag};
@@ -69,9 +69,11 @@ impl UringDriver {
             }
             let more = flags & FLAG_MORE;
             match tag::tag(bits) {
-                Some(Tag::Plain) => out.push(Completion::last(key, result)),
+                Some(Tag::Plain) if result != -libc::EINTR => {
+                    out.push(Completion::last(key, result))
+                }
                 Some(Tag::Send) => beliefs.correct(out, key, result),
-                Some(Tag::Descriptor) => out.push(descriptor(key, result, 0)),
+                Some(Tag::Descriptor) if result >= 0 => out.push(descriptor(key, result, 0)),
                 Some(Tag::Accept) if more != 0 && result >= 0 => {
                     out.push(descriptor(key, result, FLAG_MORE));
                 }
@@ -113,9 +115,26 @@ impl UringDriver {
                     self.arm_again(key, false, table, out);
                 }
                 Some(Tag::Accept | Tag::AcceptOnce | Tag::Poll) if flags & FLAG_MORE != 0 => {}
+                Some(Tag::Try) => self.tried(key, result, table, out),
+                Some(Tag::Watch) => self.watched(key, result, flags, table, out),
                 Some(Tag::Close) => {
                     closed(key, result, table);
                     out.push(Completion::last(key, result));
+                }
+                // A worker thread tried a listener in non-blocking mode, after others had been faster
+                // many times.
+                Some(Tag::Descriptor | Tag::AcceptOnce)
+                    if result == -libc::EAGAIN
+                        && matches!(
+                            table.op_mut(key),
+                            Some(Op::Accept { .. } | Op::AcceptMulti { .. })
+                        ) =>
+                {
+                    self.arm_again(key, false, table, out);
+                }
+                // So a cancel ends what had gone to a worker thread.
+                Some(_) if result == -libc::EINTR && self.slots.armable(key).is_none() => {
+                    out.push(Completion::last(key, -libc::ECANCELED));
                 }
                 Some(_) => out.push(Completion::last(key, result)),
                 None if bits == tag::WAKE => self.woken(result, flags),
@@ -184,10 +203,10 @@ impl UringDriver {
             (Tag::Receive | Tag::ReceiveOnce, Op::RecvMulti { fd }) => {
                 self.push_receive(key, fd.as_raw_fd(), tag, poll_first);
             }
-            (Tag::Accept | Tag::AcceptOnce, op) => self.push_accept(key, op, tag),
+            (Tag::Accept | Tag::AcceptOnce | Tag::Descriptor, op) => self.push_accept(key, op, tag),
             (_, op) => self.push_poll(key, op),
         }
-        if !matches!(tag, Tag::ReceiveOnce | Tag::AcceptOnce) {
+        if !matches!(tag, Tag::ReceiveOnce | Tag::AcceptOnce | Tag::Descriptor) {
             self.counters.rearmed += 1;
         }
     }

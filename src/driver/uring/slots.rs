@@ -38,6 +38,13 @@ impl Slots {
         };
     }
 
+    /// The operation in the slot goes on in another form; a cancel stays noted.
+    pub(super) fn change(&mut self, key: Key, tag: Tag) {
+        if let Some(slot) = self.get(key) {
+            slot.tag = tag;
+        }
+    }
+
     #[cold]
     fn grow(&mut self, index: usize) {
         self.0
@@ -86,7 +93,10 @@ mod tests {
         assert_eq!(slots.cancel(old), None);
         assert_eq!(slots.armable(old), None);
         assert_eq!(slots.armable(new), Some(Tag::Poll));
+        slots.change(old, Tag::Receive);
+        assert_eq!(slots.armable(new), Some(Tag::Poll));
         assert_eq!(slots.cancel(new), Some(Tag::Poll));
+        slots.change(new, Tag::Watch);
         assert_eq!(slots.cancel(new), None);
         assert_eq!(slots.armable(new), None);
     }

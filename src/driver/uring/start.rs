@@ -9,7 +9,7 @@ use super::wake::Wake;
 use super::{Counters, GROUP, UringDriver, UringOptions, probe};
 use crate::driver::{Driver, MAX_BUFFERS, Pool, SEGMENT_BUFFERS};
 use crate::ring::{BufRing, Facts, LAST_PAUSES, Refusal, Ring};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ impl UringDriver {
             unsettled: Vec::new(),
             marks: Vec::new(),
             starved: VecDeque::new(),
+            blocked: HashMap::new(),
+            connects: Vec::new(),
             later: Vec::new(),
             done: Vec::new(),
             hurry: false,

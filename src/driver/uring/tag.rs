@@ -31,6 +31,12 @@ pub(super) enum Tag {
     Close = 8,
     /// Never given to the kernel: a shutdown, performed by the driver.
     Shutdown = 9,
+    /// A try of a send that may wait.
+    Try = 10,
+    /// The poll of such a send, whose socket was full.
+    Watch = 11,
+    /// Never given to the kernel: a connect of a Unix socket, performed by the driver.
+    Connect = 12,
 }
 
 const SHIFT: u32 = 28;
@@ -76,6 +82,9 @@ pub(super) const fn tag(bits: u64) -> Option<Tag> {
         7 => Tag::Descriptor,
         8 => Tag::Close,
         9 => Tag::Shutdown,
+        10 => Tag::Try,
+        11 => Tag::Watch,
+        12 => Tag::Connect,
         _ => return None,
     })
 }
@@ -94,7 +103,7 @@ mod tests {
     fn keys_and_tags_survive() {
         for index in [0, 1, INDEX] {
             for generation in [0, 7, u32::MAX] {
-                for (n, tag) in (0..10).map(|n| (n, self::tag(n << SHIFT).unwrap())) {
+                for (n, tag) in (0..13).map(|n| (n, self::tag(n << SHIFT).unwrap())) {
                     assert_eq!(tag as u64, n);
                     let key = Key { index, generation };
                     assert_eq!(super::key(bits(key, tag)), key);

@@ -183,12 +183,10 @@ impl Sock {
         }
     }
 
-    /// Not while a send waits, nor does one wait later: on io_uring it would be woken again and again,
-    /// because the kernel adds POLLRDHUP to every poll, and then go to a worker thread for good.
+    /// Also while a send waits, which must go on waiting.
     pub fn peer_shutdown(&mut self) {
         if let Some(near) = &self.near
             && !self.peer_ended
-            && self.writer.is_none()
         {
             near.shutdown(Shutdown::Write).unwrap();
             self.peer_ended = true;
@@ -332,7 +330,7 @@ impl Sock {
         if self.poll.as_ref().is_some_and(polls_room) {
             return;
         }
-        if self.writer.is_some() || self.gone || ((self.peer_ended || self.deaf) && !inline) {
+        if self.writer.is_some() || self.gone {
             return;
         }
         let bytes = stream(self.number + 1, self.sent, len);

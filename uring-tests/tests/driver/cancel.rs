@@ -1,10 +1,11 @@
 //! Cancels: every operation ends once, and what it brought before counts.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
 use ringloop::driver::{Event, Key, Op, Park};
+use ringloop::sys::socket::poll_now;
 use uring_tests::drive::{Rig, fd, recv, send, tcp_pair};
 use uring_tests::on_both_drivers;
 
@@ -158,6 +159,35 @@ on_both_drivers! {
         let mut bytes = [0; 13];
         peer.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"inlinewaiting");
+    }
+
+    /// On a listener that others accept from, io_uring gives an accept up to a worker thread after it
+    /// was woken for nothing often enough.
+    fn an_accept_that_others_were_faster_than_is_cancelled(kind: DriverKind) {
+        let mut rig = Rig::open(kind);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let ours = fd(listener.try_clone().unwrap());
+        let accept = |rig: &mut Rig| rig.submit(Op::Accept { fd: ours.clone() });
+        let mut key = accept(&mut rig);
+        rig.settle();
+        for _ in 0..200 {
+            let _client = TcpStream::connect(address).unwrap();
+            let there = poll_now(&ours, libc::POLLIN as u32).unwrap() != 0;
+            // The worker, if there is one, may take it first.
+            listener.set_nonblocking(true).unwrap();
+            if there && let Err(error) = listener.accept() {
+                assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+            }
+            listener.set_nonblocking(false).unwrap();
+            rig.settle();
+            if let Some(event) = rig.try_take(key) {
+                assert!(event.fd.is_some(), "{}", event.result);
+                key = accept(&mut rig);
+            }
+        }
+        rig.cancel(key);
+        assert_eq!(rig.result(key), -libc::ECANCELED);
     }
 
     /// The end of a loop with everything in flight. (`Rig::close` fails when something stays.)

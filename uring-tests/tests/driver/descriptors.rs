@@ -27,6 +27,15 @@ fn open(path: &Path, flags: i32) -> Op {
     }
 }
 
+fn unix_socket() -> OwnedFd {
+    use std::os::fd::FromRawFd;
+    // SAFETY: takes no pointer.
+    let fd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    assert!(fd >= 0);
+    // SAFETY: the descriptor was just made and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
 fn unconnected() -> OwnedFd {
     // SAFETY: takes no pointer.
     let raw = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
@@ -192,5 +201,56 @@ on_both_drivers! {
         drop(peer);
         let hangup = (libc::POLLHUP | libc::POLLRDHUP | libc::POLLIN) as i32;
         while rig.wait(many).result & hangup == 0 {}
+    }
+
+    /// Whatever mode the socket is in. A drain brings those back that wait (`Rig::close` sees to that).
+    fn a_connect_waits_for_room_in_a_unix_backlog(kind: DriverKind) {
+        for nonblocking in [false, true] {
+            let mut rig = Rig::open(kind);
+            let dir = TempDir::new();
+            let path = dir.join("full");
+            let listener = UnixListener::bind(&path).unwrap();
+            // SAFETY: takes no pointer.
+            assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+            let addr = SockAddr::unix(&path).unwrap();
+            let connect = |rig: &mut Rig| {
+                let socket = UnixStream::from(unix_socket());
+                socket.set_nonblocking(nonblocking).unwrap();
+                let connect = Op::Connect { fd: fd(socket), addr: Box::new(addr) };
+                rig.submit(connect)
+            };
+            let connects: Vec<_> = (0..6).map(|_| connect(&mut rig)).collect();
+            rig.settle();
+            // A backlog of 0 has room for one.
+            assert_eq!(rig.try_take(connects[0]).unwrap().result, 0);
+            assert!(connects[1..].iter().all(|key| rig.try_take(*key).is_none()));
+            rig.cancel(connects[1]);
+            rig.settle();
+            assert_eq!(rig.try_take(connects[1]).unwrap().result, -libc::ECANCELED);
+            for key in &connects[2..4] {
+                drop(listener.accept().unwrap());
+                assert_eq!(rig.result(*key), 0);
+            }
+            // A deadline ends the park all the same.
+            let until = rig.driver.now() + 5_000_000;
+            while rig.driver.now() < until {
+                assert_eq!(rig.park(Park::Until(until)), 0);
+            }
+            for key in &connects[4..] {
+                drop(listener.accept().unwrap());
+                assert_eq!(rig.result(*key), 0);
+            }
+            drop(listener.accept().unwrap());
+            // There is room: a cancel in the same turn comes too late, as for any operation.
+            let late = connect(&mut rig);
+            rig.cancel(late);
+            assert_eq!(rig.result(late), 0);
+            let early = connect(&mut rig);
+            rig.cancel(early);
+            assert_eq!(rig.result(early), -libc::ECANCELED);
+            connect(&mut rig);
+            rig.settle();
+            assert_eq!(rig.table.in_flight(), 1);
+        }
     }
 }

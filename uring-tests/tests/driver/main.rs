@@ -2,6 +2,7 @@
 
 mod cancel;
 mod descriptors;
+mod full;
 mod park;
 mod streams;
 

@@ -1,10 +1,9 @@
-//! Blocking mode and calls without a flag for it, files that epoll refuses, full backlogs.
+//! Blocking mode and calls without a flag for it, files that epoll refuses.
 //!
 //! Not on both drivers: it is about one.
 
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 
 use ringloop::driver::epoll::EpollOptions;
 use ringloop::driver::{Op, Park, SockAddr};
@@ -12,15 +11,6 @@ use uring_tests::TempDir;
 use uring_tests::drive::{fd, tcp_pair};
 
 use super::is_nonblocking;
-
-fn unix_socket() -> OwnedFd {
-    use std::os::fd::FromRawFd;
-    // SAFETY: takes no pointer.
-    let fd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-    assert!(fd >= 0);
-    // SAFETY: the descriptor was just made and nobody else knows it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
 
 tests! {
     /// Somebody else took the connection between the edge and the accept.
@@ -83,35 +73,6 @@ tests! {
         let socket = fd(tcp_socket());
         let connect = Op::Connect { fd: socket, addr: Box::new(SockAddr::from(addr)) };
         assert_eq!(rig.run(connect).result, -libc::ECONNREFUSED);
-    }
-
-    fn a_full_backlog_is_waited_for(rig = EpollOptions::default()) {
-        let dir = TempDir::new();
-        let path = dir.join("full");
-        let listener = UnixListener::bind(&path).unwrap();
-        // SAFETY: takes no pointer.
-        let done = unsafe { libc::listen(std::os::fd::AsRawFd::as_raw_fd(&listener), 0) };
-        assert_eq!(done, 0);
-        let addr = SockAddr::unix(&path).unwrap();
-        let connect = |socket: &ringloop::driver::Fd| Op::Connect {
-            fd: socket.clone(),
-            addr: Box::new(addr),
-        };
-        let sockets: Vec<_> = (0..4).map(|_| fd(unix_socket())).collect();
-        let connects: Vec<_> = sockets
-            .iter()
-            .map(|socket| rig.submit(connect(socket)))
-            .collect();
-        rig.settle();
-        // A backlog of 0 has room for one.
-        assert_eq!(rig.try_take(connects[0]).unwrap().result, 0);
-        assert!(connects[1..].iter().all(|key| rig.try_take(*key).is_none()));
-        rig.cancel(connects[1]);
-        assert_eq!(rig.result(connects[1]), -libc::ECANCELED);
-        for key in &connects[2..] {
-            drop(listener.accept().unwrap());
-            assert_eq!(rig.result(*key), 0);
-        }
     }
 
     fn a_regular_file_is_always_ready(rig = EpollOptions::default()) {
