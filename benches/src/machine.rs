@@ -1,6 +1,34 @@
-//! What the figures were measured on, without names of hosts or paths.
+//! What the figures were measured on and with, without names of hosts or paths.
 
 use std::fs;
+use std::process::Command;
+
+/// What the measured programs were built from.
+const LOCK: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"));
+/// Whose versions matter.
+const PACKAGES: [&str; 8] = [
+    "ringloop", "io-uring", "tokio", "monoio", "compio", "glommio", "smol", "httparse",
+];
+
+/// The version that the lock file names.
+fn version(package: &str) -> Option<&'static str> {
+    let (_, rest) = LOCK.split_once(&format!("name = \"{package}\"\nversion = \""))?;
+    rest.split('"').next()
+}
+
+/// Names and versions of what was measured, and of the compiler.
+fn versions() -> String {
+    let packages: Vec<String> = PACKAGES
+        .iter()
+        .filter_map(|name| Some(format!("{name} {}", version(name)?)))
+        .collect();
+    let compiler = Command::new("rustc").arg("--version").output();
+    let compiler = compiler
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .unwrap_or_default();
+    let compiler = compiler.split('(').next().unwrap_or_default().trim();
+    format!("{}; {compiler}", packages.join(", "))
+}
 
 /// One line for each fact, as a Markdown list.
 pub fn describe() -> String {
@@ -33,10 +61,14 @@ pub fn describe() -> String {
         .unwrap_or(0.0);
     let cache = fs::read_to_string("/sys/devices/system/cpu/cpu0/cache/index2/size")
         .unwrap_or_else(|_| "unknown".to_owned());
+    let governor = fs::read_to_string("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
+    let governor = governor.map_or("not visible".to_owned(), |name| name.trim().to_owned());
     format!(
-        "- CPU: {} (family {}, model {}, stepping {}), {cores} cores{}, {} of L2 each\n\
+        "- CPU: {} (family {}, model {}, stepping {}), {cores} cores{}, {} of L2 each; \
+         frequency governor: {governor}\n\
          - Memory: {memory:.0} GiB\n\
-         - Linux {}\n",
+         - Linux {}\n\
+         - {}\n",
         field("model name"),
         field("cpu family"),
         field("model\t"),
@@ -44,5 +76,20 @@ pub fn describe() -> String {
         if guest { " of a virtual machine" } else { "" },
         cache.trim(),
         kernel.trim().split('-').next().unwrap_or_default(),
+        versions(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_file_names_the_version_of_what_is_compared() {
+        assert_eq!(version("ringloop"), Some(env!("CARGO_PKG_VERSION")));
+        for name in PACKAGES {
+            assert!(version(name).is_some(), "{name}");
+        }
+        assert_eq!(version("ringloo"), None);
+    }
 }

@@ -1,6 +1,6 @@
 //! Tables and charts.
 
-use crate::cells::Row;
+use crate::cells::{Cell, Row};
 use crate::measure::{Measured, Memory};
 use crate::options::Options;
 use ringloop_benches::chart::Chart;
@@ -133,8 +133,22 @@ impl Report<'_> {
     }
 
     fn settings(&self) -> String {
+        let all = Cell::all().len();
+        let part = if self.measured.len() < all {
+            format!(
+                "- Not everything was measured: {} of {all} cells: {}\n",
+                self.measured.len(),
+                self.measured
+                    .iter()
+                    .map(|measured| measured.cell.id())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            )
+        } else {
+            String::new()
+        };
         format!(
-            "{}- Server on one core, load on another; {} cycles, slices of {} ms; system calls \
+            "{}{part}- Server on one core, load on another; {} cycles, slices of {} ms; system calls \
              counted with {}\n",
             self.machine,
             self.options.cycles,

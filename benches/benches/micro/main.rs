@@ -44,6 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             "/../docs/src/benchmarks"
         ))
     };
-    summary::write(&kept, &subjects, &out)?;
+    let part = if smoke {
+        Some("A smoke run: samples of 50 ms that say nothing about costs")
+    } else {
+        filtered.then_some("A part: what was not measured is of an earlier run, or –")
+    };
+    summary::write(&kept, &subjects, &out, part)?;
     Ok(())
 }

@@ -20,8 +20,9 @@ pub trait Runtime {
     fn yield_now() -> impl Future<Output = ()>;
     /// Waits.
     fn sleep(duration: Duration) -> impl Future<Output = ()>;
-    /// A timeout around a future that is ready; whether the future won.
-    fn timeout(duration: Duration) -> impl Future<Output = bool>;
+    /// A timeout around a future; whether the future won.
+    fn timeout<F: Future<Output = ()>>(duration: Duration, future: F)
+    -> impl Future<Output = bool>;
 }
 
 /// Wakes itself and gives way once: for runtimes that offer nothing of the kind.
@@ -73,8 +74,8 @@ impl Runtime for Ringloop {
         ringloop::sleep(duration).await.expect("nobody cancels");
     }
 
-    async fn timeout(duration: Duration) -> bool {
-        ringloop::timeout(duration, async {}).await.is_ok()
+    async fn timeout<F: Future<Output = ()>>(duration: Duration, future: F) -> bool {
+        ringloop::timeout(duration, future).await.is_ok()
     }
 }
 
@@ -85,7 +86,7 @@ pub use others::*;
 mod others {
     use super::{Runtime, YieldOnce};
     use std::cell::RefCell;
-    use std::future::{Future, ready};
+    use std::future::Future;
     use std::rc::Rc;
     use std::time::Duration;
 
@@ -121,8 +122,8 @@ mod others {
             tokio::time::sleep(duration).await;
         }
 
-        async fn timeout(duration: Duration) -> bool {
-            tokio::time::timeout(duration, ready(())).await.is_ok()
+        async fn timeout<F: Future<Output = ()>>(duration: Duration, future: F) -> bool {
+            tokio::time::timeout(duration, future).await.is_ok()
         }
     }
 
@@ -157,8 +158,8 @@ mod others {
             monoio::time::sleep(duration).await;
         }
 
-        async fn timeout(duration: Duration) -> bool {
-            monoio::time::timeout(duration, ready(())).await.is_ok()
+        async fn timeout<F: Future<Output = ()>>(duration: Duration, future: F) -> bool {
+            monoio::time::timeout(duration, future).await.is_ok()
         }
     }
 
@@ -196,8 +197,8 @@ mod others {
             compio::time::sleep(duration).await;
         }
 
-        async fn timeout(duration: Duration) -> bool {
-            compio::time::timeout(duration, ready(())).await.is_ok()
+        async fn timeout<F: Future<Output = ()>>(duration: Duration, future: F) -> bool {
+            compio::time::timeout(duration, future).await.is_ok()
         }
     }
 
@@ -231,10 +232,13 @@ mod others {
             glommio::timer::sleep(duration).await;
         }
 
-        async fn timeout(duration: Duration) -> bool {
-            glommio::timer::timeout(duration, async { Ok::<_, glommio::GlommioError<()>>(()) })
-                .await
-                .is_ok()
+        async fn timeout<F: Future<Output = ()>>(duration: Duration, future: F) -> bool {
+            glommio::timer::timeout(duration, async {
+                future.await;
+                Ok::<_, glommio::GlommioError<()>>(())
+            })
+            .await
+            .is_ok()
         }
     }
 
@@ -279,8 +283,12 @@ mod others {
             smol::Timer::after(duration).await;
         }
 
-        async fn timeout(duration: Duration) -> bool {
-            smol::future::or(async { true }, async {
+        async fn timeout<F: Future<Output = ()>>(duration: Duration, future: F) -> bool {
+            let first = async {
+                future.await;
+                true
+            };
+            smol::future::or(first, async {
                 smol::Timer::after(duration).await;
                 false
             })

@@ -30,7 +30,7 @@ pub struct Subject {
     pub per_iteration: u64,
 }
 
-const SUBJECTS: [Subject; 10] = [
+const SUBJECTS: [Subject; 11] = [
     subject("spawn-join", "spawn and join, one at a time", 1),
     subject("spawn-join-1000", "spawn and join, 1000 at a time", MANY),
     subject("yield-1", "yield, 1 task", 1),
@@ -38,6 +38,7 @@ const SUBJECTS: [Subject; 10] = [
     subject("wake", "wake round trip of two tasks", 1),
     subject("timer", "timer created and dropped", 1),
     subject("timeout", "timeout around a ready future", 1),
+    subject("timeout-pending", "timeout around a yield", 1),
     subject("timers-fire", "100 000 timers firing, each", TIMERS),
     subject("thread-wake", "cross-thread round trip (elapsed)", 1),
     subject("call-soon", "callback scheduled and run", 1),
@@ -156,7 +157,12 @@ fn runtime<R: Runtime>(criterion: &mut Criterion, smoke: bool, subjects: &mut Su
     });
     measure::<R, _>(criterion, "timeout", async |count| {
         for _ in 0..count {
-            assert!(R::timeout(Duration::from_secs(60)).await);
+            assert!(R::timeout(Duration::from_secs(60), async {}).await);
+        }
+    });
+    measure::<R, _>(criterion, "timeout-pending", async |count| {
+        for _ in 0..count {
+            assert!(R::timeout(Duration::from_secs(60), R::yield_now()).await);
         }
     });
     thread_wake::<R>(criterion);

@@ -26,7 +26,8 @@ fn median(kept: &Path, subject: &str, runtime: &str) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
-pub fn write(kept: &Path, subjects: &Subjects, out: &Path) -> io::Result<()> {
+/// Writes them to `out`; `part` says what was left out, if something was.
+pub fn write(kept: &Path, subjects: &Subjects, out: &Path, part: Option<&str>) -> io::Result<()> {
     let mut table = Table::new(std::iter::once("ns").chain(subjects.runtimes.iter().copied()));
     let mut groups = Vec::new();
     for subject in subjects.all {
@@ -48,7 +49,11 @@ pub fn write(kept: &Path, subjects: &Subjects, out: &Path) -> io::Result<()> {
     let table = table.markdown();
     println!("\n{table}");
     fs::create_dir_all(out)?;
-    fs::write(out.join("micro-machine.md"), machine::describe())?;
+    let part = part.map_or(String::new(), |part| format!("- {part}\n"));
+    fs::write(
+        out.join("micro-machine.md"),
+        format!("{}{part}", machine::describe()),
+    )?;
     fs::write(out.join("micro.md"), table)?;
     if subjects.runtimes.len() > 1 {
         groups.retain(|(_, ratios): &(String, Vec<f64>)| {
