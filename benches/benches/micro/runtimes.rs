@@ -2,8 +2,6 @@
 //! itself offers for it.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// A single-threaded runtime.
@@ -23,23 +21,6 @@ pub trait Runtime {
     /// A timeout around a future; whether the future won.
     fn timeout<F: Future<Output = ()>>(duration: Duration, future: F)
     -> impl Future<Output = bool>;
-}
-
-/// Wakes itself and gives way once: for runtimes that offer nothing of the kind.
-#[derive(Default)]
-struct YieldOnce(bool);
-
-impl Future for YieldOnce {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.0 {
-            return Poll::Ready(());
-        }
-        self.0 = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    }
 }
 
 /// ringloop on io_uring.
@@ -84,11 +65,30 @@ pub use others::*;
 
 #[cfg(feature = "others")]
 mod others {
-    use super::{Runtime, YieldOnce};
+    use super::Runtime;
     use std::cell::RefCell;
     use std::future::Future;
+    use std::pin::Pin;
     use std::rc::Rc;
+    use std::task::{Context, Poll};
     use std::time::Duration;
+
+    /// Wakes itself and gives way once: for runtimes that offer nothing of the kind.
+    #[derive(Default)]
+    struct YieldOnce(bool);
+
+    impl Future for YieldOnce {
+        type Output = ();
+
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+            if self.0 {
+                return Poll::Ready(());
+            }
+            self.0 = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
 
     /// tokio, current thread, with a set of local tasks.
     pub struct Tokio;
