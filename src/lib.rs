@@ -36,6 +36,7 @@
 //! | floor | what stands there |
 //! |---|---|
 //! | [`runner`] | [`run`], [`Runner`], [`Builder`] |
+//! | [`combinators`] | groups of tasks, timeouts, waiting for several tasks |
 //! | [`stream`] | readers and writers, as protocols on transports |
 //! | [`transport`] | connections on the driver |
 //! | [`event_loop`] | the interface of every loop, the base that implements it, one iteration |
@@ -53,6 +54,7 @@
 //! and go on. Dropping any future of this crate is sound and loses nothing: reads and accepts give
 //! what the kernel had done to the next one, writes to a transport are queued when they are called.
 
+pub mod combinators;
 pub mod driver;
 pub mod event_loop;
 pub mod protocol;
@@ -64,6 +66,7 @@ pub mod sys;
 pub mod task;
 pub mod transport;
 
+pub use combinators::{Child, ExceptionGroup, Failure, GroupError, Refused, TaskGroup, task_group};
 pub use driver::{Chunk, DriverKind, Lease};
 pub use event_loop::{
     AbstractEventLoop, BaseEventLoop, ConnectOptions, Connected, EventLoopExt, ExceptionContext,

@@ -96,6 +96,19 @@ impl Requests {
         self.last.iter().chain(&self.others).any(is_alive)
     }
 
+    /// How many values live.
+    pub(super) fn held(&self) -> usize {
+        let all = self.last.iter().chain(&self.others);
+        all.map(|request| Arc::strong_count(request) - 1).sum()
+    }
+
+    /// How many values of the last request live.
+    pub(super) fn held_of_last(&self) -> usize {
+        self.last
+            .as_ref()
+            .map_or(0, |request| Arc::strong_count(request) - 1)
+    }
+
     /// The requests of which values live, for the scope outside.
     pub(super) fn into_alive(self) -> impl Iterator<Item = Arc<Request>> {
         self.last.into_iter().chain(self.others).filter(is_alive)

@@ -87,6 +87,19 @@ impl Scopes {
         })
     }
 
+    /// How many values of its requests live; with `last`, of its last request only.
+    pub(super) fn held(&self, scope: u32, last: bool) -> usize {
+        self.with(scope, |state| {
+            state.requests.as_ref().map_or(0, |requests| {
+                if last {
+                    requests.held_of_last()
+                } else {
+                    requests.held()
+                }
+            })
+        })
+    }
+
     pub(super) fn is_active(&self, scope: u32) -> bool {
         self.with(scope, |state| state.active)
     }
@@ -242,6 +255,12 @@ impl Scope {
                 (tasks.clone(), *index, generation)
             }),
         }
+    }
+
+    /// Whether it does nothing: it was opened outside any task of an arena, or inside `.bare()`. A
+    /// combinator that shall end its body all the same drops it.
+    pub fn is_inert(&self) -> bool {
+        self.inner.is_none()
     }
 
     /// The scope was cancelled and its body waits only at futures that can not be cancelled by a

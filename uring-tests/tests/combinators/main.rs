@@ -1,0 +1,12 @@
+//! Groups, timeouts, and waiting for several tasks at once.
+//!
+//! The loop of these tests is the one of the tests of the event loop: its clock may be turned by
+//! hand, and reports that a test does not take make it fail.
+
+#[path = "../event_loop/support.rs"]
+#[allow(dead_code)]
+mod support;
+
+mod common;
+mod groups;
+mod groups_cancelled;
