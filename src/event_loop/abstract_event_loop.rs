@@ -12,6 +12,7 @@
 use super::core::Core;
 use super::error::LoopError;
 use super::exception::{ExceptionContext, ExceptionHandler};
+use super::future::FutureLoop;
 use super::handle::{Handle, TimerHandle};
 use super::options::{ConnectOptions, ServerOptions, UnixConnectOptions, UnixServerOptions};
 use super::resolver::{AddrInfo, Hints};
@@ -153,7 +154,16 @@ pub trait AbstractEventLoop {
         base!(self, "time", panic).time()
     }
 
-    // --- tasks
+    // --- futures and tasks
+
+    /// The loop as its futures know it. `create_future` is made of it: a loop that wants to see what
+    /// its futures queue and report gives out a [`FutureLoop`] of its own.
+    ///
+    /// # Errors
+    /// Not implemented. Works on a closed loop.
+    fn future_loop(&self) -> Result<Rc<dyn FutureLoop>, LoopError> {
+        base!(self, "create_future").future_loop()
+    }
 
     /// Makes a task; its first step runs in the next iteration.
     ///

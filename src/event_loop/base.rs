@@ -11,6 +11,7 @@ use super::core::Core;
 use super::error::LoopError;
 use super::exception::{ExceptionContext, ExceptionHandler};
 use super::factory::TransportFactory;
+use super::future::{FutureLoop, OuterLoop};
 use super::handle::{Handle, Origin, TimerHandle};
 use super::loop_handle::LoopHandle;
 use super::options::{ConnectOptions, ServerOptions, UnixConnectOptions, UnixServerOptions};
@@ -38,6 +39,7 @@ pub struct BaseEventLoop {
     pub(super) core: Rc<Core>,
     pub(super) outer: Weak<dyn AbstractEventLoop>,
     factory: Rc<dyn TransportFactory>,
+    futures: Rc<OuterLoop>,
     pub(super) thread: Cell<Option<ThreadId>>,
     executor: Threads,
     close_deadline: Cell<Duration>,
@@ -56,7 +58,12 @@ impl BaseEventLoop {
             .set(std::env::var_os("RINGLOOP_DEBUG").is_some_and(|value| !value.is_empty()));
         core.report_task_failures();
         core.reporter.belongs_to(outer.clone());
+        let futures = Rc::new(OuterLoop {
+            outer: outer.clone(),
+            id: core.tasks.loop_id(),
+        });
         Self {
+            futures,
             core,
             outer,
             factory,
@@ -190,6 +197,10 @@ impl AbstractEventLoop for BaseEventLoop {
 
     fn time(&self) -> u64 {
         self.core.now()
+    }
+
+    fn future_loop(&self) -> Result<Rc<dyn FutureLoop>, LoopError> {
+        Ok(self.futures.clone())
     }
 
     fn create_task_dyn(

@@ -282,7 +282,7 @@ async fn made(
     peer: Option<Address>,
 ) -> io::Result<Connection> {
     let protocol = factory();
-    let made = LoopFuture::new();
+    let made = LoopFuture::of_running_loop()?;
     let resolve = made.clone();
     let transport = context.factory.make_socket_transport(SocketParts {
         core: context.core.clone(),

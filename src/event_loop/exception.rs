@@ -57,6 +57,8 @@ pub struct ExceptionContext {
     pub exception: Option<Exception>,
     /// The task it happened in.
     pub task: Option<TaskRef>,
+    /// The future it is about, as text; in debug mode with the place where it was made.
+    pub future: Option<String>,
     /// The callback it happened in: its name and, in debug mode, where it was scheduled.
     pub handle: Option<String>,
     /// The transport it happened on.
@@ -108,6 +110,9 @@ impl fmt::Display for ExceptionContext {
         }
         if let Some(exception) = &self.exception {
             write!(f, "\n  exception: {exception:?}")?;
+        }
+        if let Some(future) = &self.future {
+            write!(f, "\n  future: {future}")?;
         }
         if let Some(handle) = &self.handle {
             write!(f, "\n  handle: {handle}")?;

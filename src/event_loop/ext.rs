@@ -201,8 +201,15 @@ pub trait EventLoopExt: AbstractEventLoop {
     }
 
     /// A pending future of this loop. Works on a closed loop.
+    ///
+    /// # Panics
+    /// When the loop has no futures: see [`future_loop`](AbstractEventLoop::future_loop).
+    #[track_caller]
     fn create_future<T: 'static>(&self) -> LoopFuture<T> {
-        LoopFuture::of(self.core().map(|core| core.tasks().loop_id()))
+        match self.future_loop() {
+            Ok(event_loop) => LoopFuture::new(event_loop),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Runs the loop until `future` is done, and returns its value. The loop can be run again.

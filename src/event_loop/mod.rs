@@ -54,7 +54,10 @@ pub use exception::{
 };
 pub use ext::{Connected, EventLoopExt, RunError};
 pub use factory::{Attachment, SocketParts, TransportFactory};
-pub use future::{Future, InvalidStateError};
+pub use future::{
+    CallbackId, CallbackOptions, Future, FutureError, FutureLoop, FutureWait, InvalidStateError,
+    SharedError,
+};
 pub use handle::{Handle, TimerHandle};
 pub use loop_handle::LoopHandle;
 pub(crate) use main_task::MainTask;

@@ -257,7 +257,7 @@ impl Server {
             return Err(self.0.error("is already being awaited on serve_forever()"));
         }
         self.0.start()?;
-        let forever = LoopFuture::new();
+        let forever = LoopFuture::<()>::of_running_loop()?;
         *self.0.forever.borrow_mut() = Some(forever.clone());
         let leave = Leave(&self.0);
         let Err(cancelled) = forever.wait().await else {

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::mpsc::channel;
 
+use ringloop::event_loop::Future;
 use ringloop::protocol::{BaseProtocol, Protocol};
 use ringloop::stream::{StreamReader, StreamWriter, start_server};
 use ringloop::{
@@ -255,6 +256,44 @@ on_both_drivers! {
                 assert_eq!(taken(kind, way, size), 0, "{way:?}, {size} bytes");
             }
         }
+    }
+
+    /// Making one takes its memory; waiting for it, ending it and waking take none.
+    fn waiting_for_a_future_and_waking_take_no_memory(kind: DriverKind) {
+        let l = Builder::new().driver(kind).build().expect("the driver is to be had");
+        let turn = || {
+            l.stop();
+            l.run_forever().expect("it runs");
+        };
+        let done = Rc::new(Cell::new(0));
+        let mut rounds = Vec::new();
+        for round in 0..64 {
+            let futures: [Future<u64>; 3] = std::array::from_fn(|_| l.create_future());
+            let (waits, seen) = (futures.clone().map(|future| future.wait()), done.clone());
+            let waiting = async move {
+                for wait in waits {
+                    seen.set(seen.get() + wait.await.expect("it is set"));
+                }
+            };
+            drop(l.create_task(waiting).expect("open"));
+            let ends = move || {
+                let before = TAKEN.get();
+                futures[0].set_result(round).expect("pending");
+                futures[2].set_result(round).expect("pending");
+                futures[1].set_result(round).expect("pending");
+                assert_eq!(TAKEN.get(), before, "setting them takes memory");
+            };
+            turn();
+            l.call_soon(ends).expect("open");
+            let before = TAKEN.get();
+            turn();
+            turn();
+            rounds.push(TAKEN.get() - before);
+        }
+        assert_eq!(done.get(), 3 * (0..64).sum::<u64>());
+        // What is kept for the next ones grows in the first rounds.
+        assert_eq!(rounds[32..], [0; 32]);
+        l.close().expect("it does not run");
     }
 
     /// The count counts.

@@ -89,6 +89,7 @@ fn loop_17_every_operation_of_the_interface_is_unimplemented() {
     is_missing("call_at", l.call_at(0, || ()));
     is_missing("call_soon_threadsafe", l.call_soon_threadsafe(|| ()));
     is_missing("handle", l.handle());
+    is_missing("create_future", l.future_loop());
     is_missing("create_task", l.create_task(async {}));
     is_missing("run_in_executor", l.run_in_executor_dyn(Box::new(|| ())));
     is_missing_later("run_in_executor", l.run_in_executor(|| ()));
@@ -127,6 +128,7 @@ fn loop_17_every_operation_of_the_interface_is_unimplemented() {
     };
     assert_eq!(error.kind(), io::ErrorKind::Unsupported);
     // What returns no error panics with it.
+    panics("create_future", || drop(l.create_future::<()>()));
     panics("stop", || l.stop());
     panics("is_running", || l.is_running());
     panics("is_closed", || l.is_closed());

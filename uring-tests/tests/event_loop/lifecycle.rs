@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringloop::driver::Park;
-use ringloop::event_loop::Future as LoopFuture;
+use ringloop::event_loop::{Future as LoopFuture, FutureError};
 use ringloop::task::exit_loop;
 use ringloop::{
     Builder, EventLoopExt, JoinError, LoopError, RunError, get_running_loop, sleep,
@@ -103,17 +103,14 @@ on_both_drivers! {
         let (l, other) = (Watch::new(kind), Watch::new(kind));
         let future: LoopFuture<()> = other.create_future();
         let task = other.create_task(async {}).unwrap();
-        let results = [
-            l.run_until_complete(future.wait()).map(drop).map_err(drop_values),
-            l.run_until_complete(task).map(drop).map_err(drop_values),
-        ];
-        for result in results {
-            let Err(RunError::Task(JoinError::Panicked(payload))) = result else {
-                panic!("it was awaited");
-            };
-            let text = ringloop::task::panic_message(&*payload);
-            assert!(text.contains("attached to a different loop"), "{text}");
-        }
+        let refused = l.run(future.wait()).unwrap_err();
+        assert!(matches!(refused, FutureError::DifferentLoop));
+        assert!(refused.to_string().contains("attached to a different loop"));
+        let Err(RunError::Task(JoinError::Panicked(payload))) = l.run_until_complete(task) else {
+            panic!("it was awaited");
+        };
+        let text = ringloop::task::panic_message(&*payload);
+        assert!(text.contains("attached to a different loop"), "{text}");
         assert!(!future.done());
         other.turn();
     }
@@ -308,14 +305,5 @@ on_both_drivers! {
         event_loop.close().unwrap();
         drop(event_loop);
         assert_eq!(order.take(), [""; 0]);
-    }
-}
-
-fn drop_values<T>(error: RunError<T>) -> RunError<()> {
-    match error {
-        RunError::Loop(error) => RunError::Loop(error),
-        RunError::Stopped(_) => panic!("it waited"),
-        RunError::Task(error) => RunError::Task(error),
-        RunError::Interrupted => RunError::Interrupted,
     }
 }

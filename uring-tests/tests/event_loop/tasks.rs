@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringloop::event_loop::Future as LoopFuture;
+use ringloop::event_loop::{Future as LoopFuture, FutureError};
 use ringloop::task::{LocalTask, current};
 use ringloop::{Cancelled, EventLoopExt, JoinError, Task, sleep};
 
@@ -24,7 +24,7 @@ pub fn sleeper(l: &Watch) -> Task<Result<(), Cancelled>> {
 }
 
 /// A task that waits for a future, and the future.
-pub fn waiter(l: &Watch) -> (Task<Result<i32, Cancelled>>, LoopFuture<i32>) {
+pub fn waiter(l: &Watch) -> (Task<Result<i32, FutureError>>, LoopFuture<i32>) {
     let future = l.create_future();
     let task = l.create_task(future.wait()).unwrap();
     l.turn();

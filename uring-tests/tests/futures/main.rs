@@ -1,0 +1,7 @@
+//! Futures of the loop, of other loops and of no loop; what goes between threads.
+
+mod callbacks;
+mod reports;
+mod state;
+mod support;
+mod waiting;
