@@ -12,17 +12,20 @@
 //! | `isolated.rs` | a test in a process of its own; counting descriptors |
 //! | `lab.rs` | a loop for one test, and the proof that nothing is left of it |
 //! | `drive.rs` | drives a driver by hand |
+//! | `give_up.rs` | the ways in which a wait can be given up |
 //! | `moments.rs` | every place of an iteration at which something can happen |
 //! | `peer.rs` | the other end of a connection |
 //! | `net.rs` | loops, protocols and sockets for tests of connections and servers |
 //! | `wrapped.rs` | a loop and a driver that can be told to answer otherwise |
 //! | `example.rs` | where the built examples are |
+//! | `worlds.rs` | runs them on loops that are looked over at their end |
 //! | `temp.rs` | a directory that goes away |
 //! | `rng.rs` | seeded pseudo-random numbers |
 //! | `seeds.rs` | many small worlds, each from a seed that makes it again |
 
 pub mod drive;
 mod example;
+pub mod give_up;
 mod isolated;
 pub mod lab;
 mod leg;
@@ -33,6 +36,7 @@ mod rng;
 mod run;
 mod seeds;
 mod temp;
+pub mod worlds;
 pub mod wrapped;
 
 pub use example::example;

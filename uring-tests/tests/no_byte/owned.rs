@@ -7,13 +7,14 @@ use std::rc::Rc;
 use ringloop::driver::{Complete, Event, Fd, Key, Op, Target};
 use ringloop::event_loop::{Core, Operation};
 use ringloop::{DriverKind, yield_now};
+use uring_tests::give_up::{Way, give_up};
 use uring_tests::lab::Lab;
 use uring_tests::moments::at_some_moment;
 use uring_tests::peer::{Peer, some_pair};
+use uring_tests::worlds::worlds;
 use uring_tests::{Rng, on_both_drivers};
 
-use crate::give_up::{Way, give_up};
-use crate::{some_length, some_piece, worlds};
+use crate::{some_length, some_piece};
 
 /// One socket, and what was received from it.
 struct Socket {

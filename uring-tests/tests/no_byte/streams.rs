@@ -6,12 +6,13 @@ use std::rc::Rc;
 
 use ringloop::Cancelled;
 use ringloop::stream::{IncompleteReadError, StreamReader};
+use uring_tests::give_up::{Way, give_up};
 use uring_tests::lab::Lab;
 use uring_tests::peer::{Peer, some_pair};
+use uring_tests::worlds::worlds;
 use uring_tests::{Rng, on_both_drivers};
 
-use crate::give_up::{Way, give_up};
-use crate::{some_length, some_piece, worlds};
+use crate::{some_length, some_piece};
 
 /// A read.
 #[derive(Clone, Copy)]

@@ -9,9 +9,10 @@ use ringloop::{BaseProtocol, BufferedProtocol, Lease, Protocol, ProtocolKind, Tr
 use uring_tests::lab::Lab;
 use uring_tests::moments::at_some_moment;
 use uring_tests::peer::{Peer, some_pair};
+use uring_tests::worlds::worlds;
 use uring_tests::{Rng, on_both_drivers};
 
-use crate::{some_length, some_piece, worlds};
+use crate::{some_length, some_piece};
 
 /// What all protocols of one connection were told.
 struct Log {

@@ -7,12 +7,11 @@ use std::rc::Rc;
 
 use ringloop::stream::{StreamReader, StreamWriter};
 use ringloop::{Cancelled, DriverKind};
+use uring_tests::give_up::{Way, give_up};
 use uring_tests::lab::Lab;
 use uring_tests::peer::{Peer, some_pair};
+use uring_tests::worlds::worlds;
 use uring_tests::{Rng, on_both_drivers};
-
-use crate::give_up::{Way, give_up};
-use crate::worlds;
 
 /// A writer, and what it was given.
 struct Desk {

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use crate::Rng;
+use crate::lab::Lab;
+use crate::moments::at_some_moment;
 use ringloop::{EventLoopExt, timeout};
-use uring_tests::Rng;
-use uring_tests::lab::Lab;
-use uring_tests::moments::at_some_moment;
 
 /// How a wait is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub enum Way {
 
 /// Begins `wait`, lets `meanwhile` happen, and gives the wait up at some moment, if it has not ended
 /// by then. Returns when it is over.
+///
+/// # Panics
+/// When the loop is closed.
 pub async fn give_up<F>(
     lab: &Lab,
     rng: &mut Rng,
