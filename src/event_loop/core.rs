@@ -354,6 +354,12 @@ impl HandleOwner for Core {
         }
     }
 
+    fn discard_timer(&self, key: CallKey, timer: TimerId) {
+        if self.callbacks.cancel(key) {
+            self.timers.borrow_mut().discard(timer);
+        }
+    }
+
     fn is_callback_waiting(&self, key: CallKey) -> bool {
         self.callbacks.is_waiting(key)
     }

@@ -31,6 +31,9 @@ impl Origin {
 pub(super) trait HandleOwner {
     /// Drops the callback at once if it did not run yet.
     fn cancel_callback(&self, key: CallKey, timer: Option<TimerId>);
+    /// As `cancel_callback`, for a timer that nobody else knows: its entry need not stay until it is
+    /// tidied up.
+    fn discard_timer(&self, key: CallKey, timer: TimerId);
     /// Whether the callback neither ran nor was cancelled.
     fn is_callback_waiting(&self, key: CallKey) -> bool;
     /// The context in which the callback will run, while it waits.
@@ -128,6 +131,17 @@ impl TimerHandle {
     /// As [`Handle::cancel`].
     pub fn cancel(&self) {
         self.handle.cancel();
+    }
+
+    /// Cancels a timer whose handle goes with it.
+    #[inline]
+    pub(super) fn discard(self) {
+        let Handle {
+            owner, key, timer, ..
+        } = self.handle;
+        if let Some(timer) = timer {
+            owner.discard_timer(key, timer);
+        }
     }
 
     /// As [`Handle::cancelled`].

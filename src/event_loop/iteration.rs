@@ -63,7 +63,14 @@ impl Core {
     }
 
     /// Lets transports send what was written during the iteration that ends.
+    #[inline]
     fn end_iteration(&self) {
+        if !self.ended.borrow().is_empty() {
+            self.call_ended();
+        }
+    }
+
+    fn call_ended(&self) {
         /// The rest of the list; goes back, in front of what was added meanwhile, when a panic or a
         /// loop exit leaves the iteration.
         struct Rest<'a>(&'a Core, std::vec::Drain<'a, Rc<dyn AtIterationEnd>>);
@@ -94,9 +101,11 @@ impl Core {
         let left = !self.completions.borrow().is_empty() || !self.ended.borrow().is_empty();
         let busy = left || self.stopping.get() || !self.ready.is_empty();
         // Those who wait for anything that may happen wait for the next iteration, whenever it is.
-        self.ended
-            .borrow_mut()
-            .append(&mut self.watching.borrow_mut());
+        let mut watching = self.watching.borrow_mut();
+        if !watching.is_empty() {
+            self.ended.borrow_mut().append(&mut watching);
+        }
+        drop(watching);
         let mut until = Park::Poll;
         if busy {
             let skipped = self.skipped_polls.get() + 1;
@@ -139,7 +148,14 @@ impl Core {
         });
     }
 
+    #[inline]
     fn take_completions(&self) {
+        if !self.completions.borrow().is_empty() {
+            self.dispatch_completions();
+        }
+    }
+
+    fn dispatch_completions(&self) {
         /// The rest of the list; stays for the next iteration when a waker panics.
         struct Rest<'a>(&'a Core, std::vec::Drain<'a, Completion>);
         impl Drop for Rest<'_> {

@@ -1,5 +1,6 @@
 //! Waiting for time: `sleep`, `timeout`.
 
+use super::abstract_event_loop::AbstractEventLoop;
 use super::base::duration_ns;
 use super::ext::EventLoopExt;
 use super::handle::{Handle, TimerHandle};
@@ -60,9 +61,9 @@ enum SleepState {
 
 impl SleepState {
     /// A timer that wakes `waker` at `when`.
-    fn until(when: u64, waker: &Waker) -> Self {
+    fn until(event_loop: &dyn AbstractEventLoop, when: u64, waker: &Waker) -> Self {
         let wake = waker.clone();
-        let timer = get_running_loop()
+        let timer = event_loop
             .call_at(when, move || wake.wake())
             .unwrap_or_else(|_| missing());
         let waker = waker.clone();
@@ -84,17 +85,16 @@ impl Future for Sleep {
         }
         match &this.state {
             SleepState::New => {
-                let when = get_running_loop()
-                    .time()
-                    .saturating_add(duration_ns(this.duration));
-                this.state = SleepState::until(when, cx.waker());
+                let event_loop = get_running_loop();
+                let when = event_loop.time().saturating_add(duration_ns(this.duration));
+                this.state = SleepState::until(&*event_loop, when, cx.waker());
             }
             SleepState::Waiting { timer, waker } if timer.is_waiting() => {
                 if !waker.will_wake(cx.waker()) {
                     // Polled elsewhere now: the timer shall wake that.
                     let when = timer.when();
                     this.end();
-                    this.state = SleepState::until(when, cx.waker());
+                    this.state = SleepState::until(&*get_running_loop(), when, cx.waker());
                 }
             }
             SleepState::Waiting { .. } => {
@@ -133,7 +133,7 @@ impl Sleep {
         if let SleepState::Waiting { timer, .. } =
             std::mem::replace(&mut self.state, SleepState::Done)
         {
-            timer.cancel();
+            timer.discard();
         }
     }
 }
@@ -228,9 +228,9 @@ impl Alarm {
         }
     }
 
-    fn cancel(&self) {
+    fn cancel(self) {
         match self {
-            Self::Timer(timer) => timer.cancel(),
+            Self::Timer(timer) => timer.discard(),
             Self::Soon(handle) => handle.cancel(),
         }
     }

@@ -277,14 +277,19 @@ on_both_drivers! {
 
     fn can_16_a_cancelled_sleep_leaves_no_timer(kind: DriverKind) {
         let l = Watch::new(kind);
-        let mut task = sleeper(&l);
-        assert_eq!((l.stats().timers, l.stats().cancelled_timers), (1, 0));
-        task.cancel();
+        let timers = || (l.stats().timers, l.stats().cancelled_timers);
+        let (mut first, mut second) = (sleeper(&l), sleeper(&l));
+        assert_eq!(timers(), (2, 0));
+        first.cancel();
         l.turn();
-        assert_eq!(l.stats().cancelled_timers, 1);
+        assert_eq!(timers(), (2, 1), "tidied up by the next iteration");
         l.turn();
-        assert_eq!(l.stats().timers, 0);
-        drop(cancelled(&mut task));
+        assert_eq!(timers(), (1, 0));
+        second.cancel();
+        l.turn();
+        assert_eq!(timers(), (0, 0), "that which was set last goes at once");
+        drop(cancelled(&mut first));
+        drop(cancelled(&mut second));
         // So does one that is dropped.
         l.run(async {
             let mut nap = pin!(Some(sleep(HOUR)));
