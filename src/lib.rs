@@ -26,6 +26,7 @@
 //!   [`EventLoopExt::create_server`].
 //! * Tasks, cancellation, time: [`EventLoopExt::create_task`], [`Task`], [`Cancelled`], [`sleep()`],
 //!   [`timeout()`].
+//! * Locks, events, semaphores, queues between tasks: [`sync`].
 //! * A loop, transport or driver of your own: [`event_loop`], [`event_loop::TransportFactory`],
 //!   [`driver::Driver`].
 //!
@@ -41,6 +42,7 @@
 //! | [`transport`] | connections on the driver |
 //! | [`event_loop`] | the interface of every loop, the base that implements it, one iteration |
 //! | [`protocol`] | what a transport calls, and what it offers |
+//! | [`sync`] | locks, events, queues between the tasks of a loop |
 //! | [`task`] | tasks, wakers, cancellation, lifetime hooks; no I/O |
 //! | [`driver`] | operations, who owns what is in flight, io_uring and epoll |
 //! | [`ring`] | one io_uring: set-up, queues, buffer rings |
@@ -62,6 +64,7 @@ pub mod ready;
 pub mod ring;
 pub mod runner;
 pub mod stream;
+pub mod sync;
 pub mod sys;
 pub mod task;
 pub mod transport;
