@@ -96,7 +96,7 @@ impl Turn for LockTurn<'_> {
 }
 
 /// Mutual exclusion between the tasks of one loop, with the value it protects. asyncio: `Lock`,
-/// which is `Lock<()>`: made by [`Lock::default`].
+/// which is `Lock::new(())`.
 ///
 /// Strictly first in, first out: who comes while others wait queues behind them, also in the moment
 /// between a release and the step in which the next one takes the lock.

@@ -227,20 +227,24 @@ impl<T, S: QueueStore<T>> Queue<T, S> {
     /// waits to get, is told so.
     pub fn shutdown(&self, immediate: bool) {
         self.shut_down.set(true);
-        while immediate {
-            // Dropped outside the borrow.
-            let item = self.store.borrow_mut().pop();
-            if item.is_none() {
-                break;
-            }
-            // More may have been said to be done than was got.
-            self.unfinished.set(self.unfinished.get().saturating_sub(1));
+        if immediate {
+            self.drain();
         }
         if self.unfinished.get() == 0 {
             self.finished.set();
         }
         self.getters.give_all();
         self.putters.give_all();
+    }
+
+    fn drain(&self) {
+        // Popped under the borrow, dropped outside.
+        let pop = || self.store.borrow_mut().pop();
+        while let Some(item) = pop() {
+            // More may have been said to be done than was got.
+            self.unfinished.set(self.unfinished.get().saturating_sub(1));
+            drop(item);
+        }
     }
 }
 

@@ -172,7 +172,7 @@ impl Semaphore {
     /// Takes a unit if one is free and nobody waits. asyncio has no counterpart.
     pub fn try_acquire(&self) -> Option<SemaphorePermit<'_>> {
         let taken = self.units.try_acquire();
-        taken.then_some(SemaphorePermit(&self.units))
+        taken.then(|| SemaphorePermit(&self.units))
     }
 
     /// Whether [`Semaphore::acquire`] would have to wait now: no unit is free, or others wait.
@@ -237,7 +237,7 @@ impl BoundedSemaphore {
     /// As [`Semaphore::try_acquire`].
     pub fn try_acquire(&self) -> Option<SemaphorePermit<'_>> {
         let taken = self.units.try_acquire();
-        taken.then_some(SemaphorePermit(&self.units))
+        taken.then(|| SemaphorePermit(&self.units))
     }
 
     /// As [`Semaphore::locked`].
