@@ -50,10 +50,13 @@ impl UringDriver {
     }
 
     /// A park of `until` while connects are to be tried again.
+    #[inline]
     pub(super) fn until_retry(&self, until: Park) -> Park {
+        if self.connects.is_empty() {
+            return until;
+        }
         let retry = clock::now() + CONNECT_RETRY.as_nanos() as u64;
         match until {
-            _ if self.connects.is_empty() => until,
             Park::Poll => Park::Poll,
             Park::Until(time) => Park::Until(time.min(retry)),
             Park::Forever => Park::Until(retry),
