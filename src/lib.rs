@@ -74,8 +74,8 @@ pub use driver::{Chunk, DriverKind, Lease};
 pub use event_loop::{
     AbstractEventLoop, BaseEventLoop, ConnectOptions, Connected, EventLoopExt, ExceptionContext,
     LoopError, LoopHandle, RunError, Server, ServerOptions, TimeoutError, UnixConnectOptions,
-    UnixServerOptions, get_running_loop, sleep, timeout, timeout_at, try_get_running_loop,
-    yield_now,
+    UnixServerOptions, create_task, create_task_with, get_running_loop, sleep, timeout, timeout_at,
+    try_get_running_loop, yield_now,
 };
 pub use protocol::{
     Address, BaseProtocol, BufferedProtocol, ExtraInfo, Protocol, ProtocolCell, ProtocolKind,

@@ -17,6 +17,7 @@ use super::handle::{Handle, TimerHandle};
 use super::options::{ConnectOptions, ServerOptions, UnixConnectOptions, UnixServerOptions};
 use super::resolver::{AddrInfo, Hints};
 use super::server::Server;
+use super::task_factory::TaskFactory;
 use super::thread_safe_handle::ThreadSafeHandle;
 use crate::protocol::{ProtocolKind, Transport};
 use crate::task::{CallBody, RawTask, TaskBody, TaskOptions};
@@ -165,16 +166,41 @@ pub trait AbstractEventLoop {
         base!(self, "create_future").future_loop()
     }
 
-    /// Makes a task; its first step runs in the next iteration.
+    /// Makes a task, through the task factory if one is set; its first step runs in the next
+    /// iteration, or at once where it is eager.
     ///
     /// # Errors
-    /// Closed: the future is dropped without having run.
+    /// Closed: the future is dropped without having run. And what the factory answers.
     fn create_task_dyn(
         &self,
         body: &mut dyn TaskBody,
         options: TaskOptions,
     ) -> Result<RawTask, LoopError> {
         base!(self, "create_task").create_task_dyn(body, options)
+    }
+
+    /// Makes a task without asking the task factory: what a factory calls in the end. asyncio: the
+    /// constructor of `Task`.
+    ///
+    /// # Errors
+    /// Closed: the future is dropped without having run.
+    fn new_task_dyn(
+        &self,
+        body: &mut dyn TaskBody,
+        options: TaskOptions,
+    ) -> Result<RawTask, LoopError> {
+        base!(self, "new_task").new_task_dyn(body, options)
+    }
+
+    /// Sets what makes tasks; `None` restores the default. It must return the task of the body it is
+    /// given.
+    fn set_task_factory(&self, factory: Option<TaskFactory>) {
+        base!(self, "set_task_factory", panic).set_task_factory(factory);
+    }
+
+    /// The factory that was set.
+    fn get_task_factory(&self) -> Option<TaskFactory> {
+        base!(self, "get_task_factory", panic).get_task_factory()
     }
 
     // --- threads and names

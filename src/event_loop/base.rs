@@ -18,12 +18,13 @@ use super::options::{ConnectOptions, ServerOptions, UnixConnectOptions, UnixServ
 use super::resolver::{self, AddrInfo, Hints};
 use super::run::Run;
 use super::server::Server;
+use super::task_factory::TaskFactory;
 use super::thread_safe_handle::ThreadSafeHandle;
 use super::{connect, executor, serve};
 use crate::driver::Driver;
 use crate::sys::threads::{self, Threads};
 use crate::task::{CallBody, RawTask, TaskBody, TaskOptions};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -43,6 +44,7 @@ pub struct BaseEventLoop {
     pub(super) thread: Cell<Option<ThreadId>>,
     executor: Threads,
     close_deadline: Cell<Duration>,
+    task_factory: RefCell<Option<TaskFactory>>,
 }
 
 impl BaseEventLoop {
@@ -53,10 +55,9 @@ impl BaseEventLoop {
         factory: Rc<dyn TransportFactory>,
         outer: Weak<dyn AbstractEventLoop>,
     ) -> Self {
-        let core = Core::new(driver);
+        let core = Core::new(driver, outer.clone());
         core.debug
             .set(std::env::var_os("RINGLOOP_DEBUG").is_some_and(|value| !value.is_empty()));
-        core.report_task_failures();
         core.reporter.belongs_to(outer.clone());
         let futures = Rc::new(OuterLoop {
             outer: outer.clone(),
@@ -70,6 +71,7 @@ impl BaseEventLoop {
             thread: Cell::new(None),
             executor: Threads::new("ringloop", threads::default_limit(), threads::KEEP_IDLE),
             close_deadline: Cell::new(CLOSE_DEADLINE),
+            task_factory: RefCell::default(),
         }
     }
 
@@ -208,9 +210,37 @@ impl AbstractEventLoop for BaseEventLoop {
         body: &mut dyn TaskBody,
         options: TaskOptions,
     ) -> Result<RawTask, LoopError> {
+        let factory = self.task_factory.borrow().clone();
+        let Some(factory) = factory else {
+            return self.new_task_dyn(body, options);
+        };
+        self.core.check_closed()?;
+        match self.outer.upgrade() {
+            Some(outer) => factory(&*outer, body, options),
+            None => factory(self, body, options),
+        }
+    }
+
+    fn new_task_dyn(
+        &self,
+        body: &mut dyn TaskBody,
+        mut options: TaskOptions,
+    ) -> Result<RawTask, LoopError> {
         self.core.check_closed()?;
         self.check_thread()?;
+        if !self.core.debug.get() {
+            options.created = None;
+        }
         Ok(self.core.tasks.spawn(body, options))
+    }
+
+    fn set_task_factory(&self, factory: Option<TaskFactory>) {
+        let old = self.task_factory.replace(factory);
+        drop(old);
+    }
+
+    fn get_task_factory(&self) -> Option<TaskFactory> {
+        self.task_factory.borrow().clone()
     }
 
     fn run_in_executor_dyn(&self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {

@@ -9,6 +9,7 @@
 //! [`close`](super::AbstractEventLoop::close) submissions complete at once with `ECANCELED`, so what
 //! outlives the loop does nothing.
 
+use super::abstract_event_loop::AbstractEventLoop;
 use super::error::LoopError;
 use super::exception::{Exception, ExceptionContext, Reporter};
 use super::handle::HandleOwner;
@@ -18,7 +19,7 @@ use crate::driver::{
 };
 use crate::ready::{ReadyEntry, ReadyQueue};
 use crate::task::{
-    CallBody, CallKey, CallOnce, Callbacks, Context, LocalTask, Report, Tasks, all_tasks,
+    CallBody, CallKey, CallOnce, Callbacks, Context, LocalTask, Report, TaskHost, Tasks, all_tasks,
 };
 use slab::Slab;
 use std::cell::{Cell, RefCell};
@@ -75,10 +76,18 @@ pub struct Core {
 }
 
 impl Core {
-    pub(super) fn new(driver: Box<dyn Driver>) -> Rc<Self> {
+    pub(super) fn new(driver: Box<dyn Driver>, outer: Weak<dyn AbstractEventLoop>) -> Rc<Self> {
         let ready = Rc::new(ReadyQueue::new());
-        let tasks = Tasks::new(ready.clone(), driver.unparker());
-        Rc::new(Self {
+        Rc::new_cyclic(|core: &Weak<Self>| {
+            let core = core.clone();
+            let host = Rc::new(Host { core, outer });
+            let tasks = Tasks::new(ready.clone(), driver.unparker(), host);
+            Self::of(driver, ready, tasks)
+        })
+    }
+
+    fn of(driver: Box<dyn Driver>, ready: Rc<ReadyQueue>, tasks: Rc<Tasks>) -> Self {
+        Self {
             ready,
             tasks,
             table: RefCell::default(),
@@ -102,7 +111,7 @@ impl Core {
             leaked: Cell::new(0),
             gathers: RefCell::default(),
             open: RefCell::default(),
-        })
+        }
     }
 
     /// Which driver the loop runs on.
@@ -311,19 +320,6 @@ impl Core {
         }
     }
 
-    /// Has the failures of tasks reported to the exception handler.
-    pub(super) fn report_task_failures(self: &Rc<Self>) {
-        let core = Rc::downgrade(self);
-        self.tasks.set_reporter(Rc::new(move |report: Report| {
-            if let Some(core) = core.upgrade() {
-                let mut context = ExceptionContext::new(report.message);
-                context.exception = report.payload.map(Exception::Panic);
-                context.task = report.task;
-                core.report(context);
-            }
-        }));
-    }
-
     /// Cancels every task of the loop; how many there are.
     pub(crate) fn cancel_all_tasks(&self) -> usize {
         let tasks = all_tasks(Some(self.tasks.loop_id())).unwrap_or_default();
@@ -342,6 +338,31 @@ impl Core {
         let result = run();
         self.stop_when_idle.set(false);
         result
+    }
+}
+
+/// The loop as its tasks see it: callbacks go through the outermost loop.
+struct Host {
+    core: Weak<Core>,
+    outer: Weak<dyn AbstractEventLoop>,
+}
+
+impl TaskHost for Host {
+    fn call_soon(&self, callback: &mut dyn CallBody) {
+        if let Some(outer) = self.outer.upgrade() {
+            // Refused by a closed loop, which drops what is queued too.
+            let _ = outer.call_soon_dyn(callback);
+        }
+    }
+
+    fn call_exception_handler(&self, report: Report) {
+        if let Some(core) = self.core.upgrade() {
+            let mut context = ExceptionContext::new(report.message);
+            context.exception = report.payload.map(Exception::Panic);
+            context.task = report.task;
+            context.created = report.created;
+            core.report(context);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::task::{TaskRef, is_loop_exit};
 use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
 
 /// The error of a report.
@@ -59,6 +59,8 @@ pub struct ExceptionContext {
     pub task: Option<TaskRef>,
     /// The future it is about, as text; in debug mode with the place where it was made.
     pub future: Option<String>,
+    /// Where that task was made; in debug mode. asyncio: `source_traceback`.
+    pub created: Option<&'static Location<'static>>,
     /// The callback it happened in: its name and, in debug mode, where it was scheduled.
     pub handle: Option<String>,
     /// The transport it happened on.
@@ -119,6 +121,9 @@ impl fmt::Display for ExceptionContext {
         }
         if let Some(task) = &self.task {
             write!(f, "\n  task: {task:?}")?;
+        }
+        if let Some(created) = &self.created {
+            write!(f, "\n  created at: {created}")?;
         }
         if let Some(socket) = &self.socket {
             write!(f, "\n  socket: {socket}")?;

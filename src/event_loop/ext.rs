@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -180,6 +181,7 @@ pub trait EventLoopExt: AbstractEventLoop {
     ///
     /// # Errors
     /// Closed: the future is dropped without having run.
+    #[track_caller]
     fn create_task<F>(&self, future: F) -> Result<Task<F::Output>, LoopError>
     where
         F: Future + 'static,
@@ -187,15 +189,21 @@ pub trait EventLoopExt: AbstractEventLoop {
         self.create_task_with(future, TaskOptions::default())
     }
 
-    /// As [`create_task`](Self::create_task), with a name and the like.
+    /// As [`create_task`](Self::create_task), with a name, a context or an eager start.
     ///
     /// # Errors
-    /// Closed.
+    /// Closed, and what the task factory answers.
+    ///
+    /// # Panics
+    /// With the loop exit of an eager first step; and when the task factory returned the task of
+    /// another body.
+    #[track_caller]
     fn create_task_with<F: Future + 'static>(
         &self,
         future: F,
-        options: TaskOptions,
+        mut options: TaskOptions,
     ) -> Result<Task<F::Output>, LoopError> {
+        options.created.get_or_insert(Location::caller());
         let raw = self.create_task_dyn(&mut FutureBody::new(future), options)?;
         Ok(Task::from_raw(raw).expect("the loop returns the task of the body it was given"))
     }

@@ -9,6 +9,7 @@
 //! | `Handle`, `TimerHandle` | [`Handle`], [`TimerHandle`], [`ThreadSafeHandle`] |
 //! | `Future` | [`Future`] |
 //! | `Server` | [`Server`] |
+//! | task factories | [`TaskFactory`], [`eager_task_factory`] |
 //! | `sleep`, `timeout` | [`sleep`], [`timeout`] |
 //!
 //! [`Core`] holds what all parts share. Nothing here is `unsafe`, and nothing reads a clock but
@@ -40,6 +41,7 @@ mod serve;
 mod server;
 mod sockets;
 mod staggered;
+mod task_factory;
 mod thread_safe_handle;
 mod time;
 mod timers;
@@ -68,5 +70,8 @@ pub use run::Run;
 pub use running::{get_running_loop, try_get_running_loop};
 pub use server::{Server, ServerSocket, WaitClosed};
 pub use sockets::BindError;
+pub use task_factory::{
+    TaskFactory, create_eager_task_factory, create_task, create_task_with, eager_task_factory,
+};
 pub use thread_safe_handle::ThreadSafeHandle;
 pub use time::{Sleep, Timeout, TimeoutError, sleep, timeout, timeout_at, yield_now};

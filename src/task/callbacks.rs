@@ -113,6 +113,12 @@ impl<F: FnOnce() + 'static> CallOnce<F> {
         }
     }
 
+    /// The same callback, scheduled elsewhere.
+    pub(super) fn created_at(mut self, created: &'static Location<'static>) -> Self {
+        self.created = created;
+        self
+    }
+
     /// The same callback, to run in this context as it is: what it sets is seen by all who have it.
     #[must_use]
     pub fn in_context(mut self, context: &Context) -> Self {

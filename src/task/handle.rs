@@ -6,11 +6,15 @@
 
 use super::cancelled::Cancelled;
 use super::context;
+use super::done::Ended;
 use super::id::TaskId;
 use super::join::JoinError;
 use super::registry::TaskRef;
+use super::report::panic_message;
 use super::running;
-use super::slot::{ABORT, CANCELLED, DONE, FORGIVEN, HANDLE, Header, NAMED, PANICKED, TAKEN};
+use super::slot::{
+    ABORT, CALLBACKS, CANCELLED, CANCELLING, DONE, FORGIVEN, HANDLE, Header, NAMED, PANICKED, TAKEN,
+};
 use super::tasks::Tasks;
 use super::wait::{Wait, WaitsFor};
 use super::waker::{clone_waker, drop_waker};
@@ -18,6 +22,7 @@ use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::panic::Location;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -118,6 +123,49 @@ impl RawTask {
         self.slot().has(CANCELLED)
     }
 
+    /// How it ended; `None` while it is pending.
+    pub fn ended(&self) -> Option<Ended> {
+        self.done().then(|| Ended::from_flags(self.slot().flags()))
+    }
+
+    /// The text of the panic it ended with, if it did; reading it is enough that the panic is not
+    /// reported as never retrieved. The payload itself comes with the result. asyncio:
+    /// `Task.exception()`, which raises while the task is pending and when it was cancelled: see
+    /// [`ended`](Self::ended).
+    pub fn exception(&self) -> Option<String> {
+        let slot = self.slot();
+        if !slot.has(PANICKED) {
+            return None;
+        }
+        slot.set(FORGIVEN);
+        let payload = &slot.cold()?.payload;
+        let taken = payload.take();
+        let text = taken
+            .as_deref()
+            .map(|payload| panic_message(payload).to_owned());
+        payload.set(taken);
+        text
+    }
+
+    /// The message with which it was cancelled, once it ended so. asyncio: the argument of the
+    /// `CancelledError` that `Task.result()` raises.
+    pub fn cancel_message(&self) -> Option<String> {
+        let cold = self.cancelled().then(|| self.slot().cold()).flatten()?;
+        let message = cold.requests.borrow().message()?;
+        Some(message.to_string())
+    }
+
+    /// The type of its body, while that exists: until it ended. asyncio: `Task.get_coro()`.
+    pub fn get_body(&self) -> Option<&'static str> {
+        let vtable = self.slot().vtable().filter(|_| !self.done())?;
+        Some((vtable.name)())
+    }
+
+    /// Where it was made; known in debug mode only.
+    pub fn created(&self) -> Option<&'static Location<'static>> {
+        self.slot().cold()?.created.get()
+    }
+
     /// Its name: the one it was given, else "Task-N".
     pub fn get_name(&self) -> String {
         self.tasks.get_name(self.slot())
@@ -131,6 +179,11 @@ impl RawTask {
     /// The context it runs in. asyncio: `Task.get_context()`.
     pub fn get_context(&self) -> context::Context {
         context::context_in(self.slot().context())
+    }
+
+    /// What it waits for, oldest first; empty when it waits only at foreign futures, or has ended.
+    pub fn waits_for(&self) -> Vec<WaitsFor> {
+        self.tasks.waits_for(self.slot())
     }
 
     /// A reference for any thread.
@@ -147,6 +200,7 @@ impl RawTask {
             return Poll::Ready(());
         }
         let old = slot.joiner().take();
+        let began = old.is_none();
         let new = match old {
             Some(old) if old.will_wake(cx.waker()) => old,
             old => {
@@ -162,6 +216,7 @@ impl RawTask {
             return Poll::Ready(());
         }
         slot.joiner().set(Some(new));
+        self.note_joiner(began);
         Poll::Pending
     }
 }
@@ -170,8 +225,22 @@ impl RawTask {
     /// The waker of the awaiting task, which is of this floor.
     #[inline]
     pub(super) fn set_joiner(&self, waker: &Waker) {
-        if let Some(old) = self.slot().joiner().replace(Some(clone_waker(waker))) {
+        let old = self.slot().joiner().replace(Some(clone_waker(waker)));
+        self.note_joiner(old.is_none());
+        if let Some(old) = old {
             drop_waker(old);
+        }
+    }
+
+    /// Who awaits is called in its turn among the done callbacks: from its first await on.
+    #[inline]
+    fn note_joiner(&self, began: bool) {
+        let slot = self.slot();
+        if began
+            && slot.has(CALLBACKS)
+            && let Some(cold) = slot.cold()
+        {
+            cold.callbacks.borrow_mut().note_joiner();
         }
     }
 }
@@ -191,8 +260,33 @@ impl Drop for RawTask {
 
 impl fmt::Debug for RawTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let body = self.slot().vtable().map_or("?", |vtable| (vtable.name)());
-        write!(f, "{:?} of {body}", self.as_ref())
+        let state = match self.ended() {
+            None if self.slot().has(CANCELLING) => "cancelling",
+            None => "pending",
+            Some(Ended::Cancelled) => "cancelled",
+            Some(Ended::Finished | Ended::Panicked) => "finished",
+        };
+        write!(f, "<Task {state} name='{}' {}", self.get_name(), self.id())?;
+        if let Some(body) = self.slot().vtable().map(|vtable| (vtable.name)()) {
+            write!(f, " body={body}")?;
+        }
+        if self.ended() == Some(Ended::Panicked) {
+            f.write_str(" panicked")?;
+        }
+        let waits_for = self.waits_for();
+        if !waits_for.is_empty() {
+            write!(f, " wait_for={waits_for:?}")?;
+        }
+        if let Some(cold) = self.slot().cold() {
+            let callbacks = cold.callbacks.borrow().len();
+            if callbacks > 0 {
+                write!(f, " cb={callbacks}")?;
+            }
+        }
+        if let Some(created) = self.created() {
+            write!(f, " created at {created}")?;
+        }
+        f.write_str(">")
     }
 }
 
@@ -290,7 +384,6 @@ impl<T> Task<T> {
             }));
         }
         let payload = slot.cold().and_then(|cold| cold.payload.take());
-        slot.clear(PANICKED);
         payload.map(JoinError::Panicked)
     }
 }

@@ -42,11 +42,7 @@
 //! * `running.rs` holds the one thread-local.
 //!
 //! * `context.rs` holds what is current of the context variables, `context_var.rs` reads it.
-//!
-//! # Ground for what comes later
-//!
-//! * Eager start: in `spawn`, after the body is written and before the push to the ready queue; the
-//!   swap of the current task it needs is what `swap_current_task` does.
+//! * `host.rs` is what a loop does for its tasks, `done.rs` calls back when one ended.
 
 mod arena;
 mod bare;
@@ -56,8 +52,10 @@ mod cancel;
 mod cancelled;
 mod context;
 mod context_var;
+mod done;
 mod handle;
 mod held;
+mod host;
 mod id;
 mod inbox;
 mod join;
@@ -84,8 +82,10 @@ pub use callbacks::{CallBody, CallKey, CallOnce, CallPanic, CallVTable, Callback
 pub use cancelled::Cancelled;
 pub use context::{Context, ContextSnapshot, copy_context};
 pub use context_var::{ContextVar, Token, TokenError};
+pub use done::{DoneCallbackId, DoneTask, Ended};
 pub use handle::{LocalTask, RawTask, Task, current};
 pub use held::{cancellations_held, give_back};
+pub use host::TaskHost;
 pub use id::{LoopId, TaskId};
 pub use join::JoinError;
 pub use loop_exit::{LoopExit, exit_loop, is_loop_exit};

@@ -3,6 +3,7 @@
 use super::registry::TaskRef;
 use std::any::Any;
 use std::fmt;
+use std::panic::Location;
 
 /// One report; asyncio: the dictionary given to the exception handler.
 pub struct Report {
@@ -10,6 +11,8 @@ pub struct Report {
     pub message: &'static str,
     /// The task it is about.
     pub task: Option<TaskRef>,
+    /// Where the task was made, if that is known: in debug mode.
+    pub created: Option<&'static Location<'static>>,
     /// The payload of the panic, if it was one.
     pub payload: Option<Box<dyn Any + Send>>,
 }
@@ -21,6 +24,16 @@ impl Report {
     pub(super) const ENTER: &'static str =
         "Cannot enter into a task while another task is being executed";
     pub(super) const LEAVE: &'static str = "a task's step left another task entered";
+
+    /// A destructor panicked, and it is not known of which task.
+    pub(super) fn dropping(payload: Box<dyn Any + Send>) -> Self {
+        Self {
+            message: Self::DROP_PANICKED,
+            task: None,
+            created: None,
+            payload: Some(payload),
+        }
+    }
 }
 
 impl fmt::Debug for Report {

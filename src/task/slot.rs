@@ -10,10 +10,12 @@
 use super::arena::{NONE, Place, Slot};
 use super::body::TaskVTable;
 use super::context::Vars;
+use super::done::DoneCallbacks;
 use super::id::{TASK_MASK, TaskId, pack, unpack};
 use super::requests::Requests;
 use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
+use std::panic::Location;
 use std::ptr::addr_of_mut;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
@@ -30,9 +32,9 @@ pub(super) const DONE: u32 = 1 << 3;
 pub(super) const HANDLE: u32 = 1 << 4;
 /// It ended cancelled.
 pub(super) const CANCELLED: u32 = 1 << 5;
-/// It ended by a panic whose payload nobody has taken.
+/// It ended by a panic.
 pub(super) const PANICKED: u32 = 1 << 6;
-/// The result was taken by the handle.
+/// The result, or the panic, was taken by the handle.
 pub(super) const TAKEN: u32 = 1 << 7;
 /// The next step drops the body: `abort`.
 pub(super) const ABORT: u32 = 1 << 8;
@@ -49,6 +51,9 @@ pub(super) const VISITED: u32 = 1 << 13;
 
 /// Its panic is not to be reported: it was asked to stop after it had failed.
 pub(super) const FORGIVEN: u32 = 1 << 14;
+
+/// It has done callbacks.
+pub(super) const CALLBACKS: u32 = 1 << 15;
 
 /// The scope that is the task itself.
 pub(super) const ROOT: u32 = NONE;
@@ -71,6 +76,9 @@ pub(super) struct Public {
 pub(super) struct Cold {
     pub(super) requests: RefCell<Requests>,
     pub(super) payload: Cell<Option<Box<dyn Any + Send>>>,
+    pub(super) callbacks: RefCell<DoneCallbacks>,
+    /// Where it was made; in debug mode only.
+    pub(super) created: Cell<Option<&'static Location<'static>>>,
 }
 
 /// The part of the loop's thread.

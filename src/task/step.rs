@@ -23,8 +23,8 @@ use super::registry::TaskRef;
 use super::report::Report;
 use super::shared::Current;
 use super::slot::{
-    ABORT, CANCELLED, DONE, DROP_BODY, FORGIVEN, HANDLE, Header, NAMED, PANICKED, QUIET, ROOT,
-    RUNNING, SCHEDULED, STARTED, TAKEN,
+    ABORT, CALLBACKS, CANCELLED, DONE, DROP_BODY, FORGIVEN, HANDLE, Header, NAMED, PANICKED, QUIET,
+    ROOT, RUNNING, SCHEDULED, STARTED, TAKEN,
 };
 use super::tasks::Tasks;
 use super::waker::{wake_from, waker};
@@ -90,6 +90,23 @@ impl Tasks {
         }
     }
 
+    /// The first step of a new task, inside whatever runs now. Its entry in the ready queue was not
+    /// made.
+    pub(super) fn step_eagerly(self: &Rc<Self>, slot: &Header) {
+        /// Puts the current task back, also when a loop exit goes by.
+        struct Restore<'a>(&'a Tasks, Option<Current>);
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                if let Some(before) = self.1.take() {
+                    self.0.swap_current(before);
+                }
+            }
+        }
+        let before = self.swap_current(Current::Nobody);
+        let _restore = Restore(self, Some(before));
+        self.step(slot.index(), slot.generation());
+    }
+
     #[inline]
     fn leave_step(&self, slot: &Header, outer: Outer) {
         context::leave(outer);
@@ -116,6 +133,7 @@ impl Tasks {
         let report = Report {
             message,
             task: self.task_ref(slot),
+            created: slot.cold().and_then(|cold| cold.created.get()),
             payload,
         };
         context::run_as_in(slot.context(), || self.report(report));
@@ -179,10 +197,14 @@ impl Tasks {
         }
         let flags = slot.end(how);
         self.live.set(self.live.get() - 1);
-        if flags & HANDLE == 0 {
-            self.retire(slot);
-        } else if let Some(joiner) = slot.joiner().take() {
-            wake_from(self, joiner);
+        match flags & (HANDLE | CALLBACKS) {
+            HANDLE => {
+                if let Some(joiner) = slot.joiner().take() {
+                    wake_from(self, joiner);
+                }
+            }
+            0 => self.retire(slot),
+            _ => self.end_calling(slot, flags),
         }
     }
 
@@ -226,9 +248,8 @@ impl Tasks {
 
     #[cold]
     fn report_panic(&self, slot: &Header) {
-        slot.clear(PANICKED);
         let payload = slot.cold().and_then(|cold| cold.payload.take());
-        if slot.has(FORGIVEN) || payload.as_deref().is_some_and(is_loop_exit) {
+        if slot.has(FORGIVEN | TAKEN) || payload.as_deref().is_some_and(is_loop_exit) {
             return;
         }
         self.report_of(slot, Report::NEVER_RETRIEVED, payload);
@@ -254,11 +275,7 @@ impl Tasks {
         // Neither a panic of the body's drop nor one of a joiner's waker stops the closing.
         self.guard_drop(|| self.end(slot, CANCELLED));
         if let Err(payload) = dropped {
-            self.report(Report {
-                message: Report::DROP_PANICKED,
-                task: None,
-                payload: Some(payload),
-            });
+            self.report(Report::dropping(payload));
         }
     }
 

@@ -8,9 +8,11 @@ use super::arena::{Arena, Chunks, NONE};
 use super::body::{FutureBody, TaskBody};
 use super::context::{Context, Vars};
 use super::handle::{RawTask, Task};
+use super::host::TaskHost;
 use super::id::{LoopId, reserve_task_ids, unpack};
 use super::nodes::Nodes;
-use super::report::{Report, panic_message};
+use super::report::Report;
+use super::running;
 use super::running::{AlreadyRunning, Entered};
 use super::scope::Scopes;
 use super::shared::{Current, Shared};
@@ -21,7 +23,7 @@ use crate::ready::{ReadyEntry, ReadyQueue};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +42,11 @@ pub struct TaskOptions {
     /// The context it runs in, as it is: what the task sets is seen by all who have it. `None`: a
     /// copy of the current one, of its own.
     pub context: Option<Context>,
+    /// Its first step runs inside `create_task`, if its loop runs on this thread; see
+    /// [`TaskOptions::eager_start`]. `None`: as the task factory says, else no.
+    pub eager_start: Option<bool>,
+    /// Where it was made; kept in debug mode, for reports and `Debug`.
+    pub created: Option<&'static Location<'static>>,
 }
 
 impl TaskOptions {
@@ -49,6 +56,15 @@ impl TaskOptions {
             name: Some(name.into()),
             ..Self::default()
         }
+    }
+
+    /// The same options, with an eager start or without. An eager task makes its first step inside
+    /// `create_task`, as the current task and in its own context: ended there, it was never
+    /// scheduled; else it goes on as any other. A loop exit in that step leaves `create_task`. When
+    /// the loop does not run on this thread the first step is scheduled as usual.
+    pub fn eager_start(mut self, eager: bool) -> Self {
+        self.eager_start = Some(eager);
+        self
     }
 
     /// The same options, with a context to run in; see [`TaskOptions::context`].
@@ -63,9 +79,6 @@ impl TaskOptions {
         self
     }
 }
-
-/// Who hears of panics and destroyed tasks.
-type Reporter = Rc<dyn Fn(Report)>;
 
 /// All tasks of one loop; see the module.
 pub struct Tasks {
@@ -82,7 +95,7 @@ pub struct Tasks {
     pub(super) closed: Cell<bool>,
     next_id: Cell<u64>,
     last_id: Cell<u64>,
-    reporter: RefCell<Option<Reporter>>,
+    host: Rc<dyn TaskHost>,
     sent: RefCell<Vec<Sent>>,
 }
 
@@ -97,11 +110,12 @@ impl fmt::Debug for Tasks {
 }
 
 impl Tasks {
-    /// The tasks of a new loop, which pushes steps to `ready` and is woken through `unpark`.
+    /// The tasks of a new loop, which pushes steps to `ready` and is woken through `unpark`; see
+    /// [`TaskHost`] for all that a loop does for its tasks.
     ///
     /// # Panics
     /// When [`MAX_LOOPS`](super::MAX_LOOPS) loops exist.
-    pub fn new(ready: Rc<ReadyQueue>, unpark: Arc<dyn Unpark>) -> Rc<Self> {
+    pub fn new(ready: Rc<ReadyQueue>, unpark: Arc<dyn Unpark>, host: Rc<dyn TaskHost>) -> Rc<Self> {
         let chunks = Chunks::new();
         let (id, entry, shared) = table::claim(unpark, |id| Shared::new(id, chunks.clone()));
         Rc::new(Self {
@@ -117,7 +131,7 @@ impl Tasks {
             closed: Cell::new(false),
             next_id: Cell::new(0),
             last_id: Cell::new(0),
-            reporter: RefCell::new(None),
+            host,
             sent: RefCell::new(Vec::new()),
         })
     }
@@ -157,7 +171,8 @@ impl Tasks {
     /// Starts a task whose body writes itself into its slot; its first step is queued.
     /// After [`Tasks::close`] the body is dropped at once and the task is cancelled.
     ///
-    /// Where eager start will stand: between the body's write and the push to the ready queue.
+    /// # Panics
+    /// With the loop exit of an eager first step.
     pub fn spawn(self: &Rc<Self>, body: &mut dyn TaskBody, options: TaskOptions) -> RawTask {
         self.spawn_in(body, options)
     }
@@ -190,24 +205,43 @@ impl Tasks {
             None => Vars::inherit(),
             Some(given) => given.vars(),
         });
-        if options.name.is_some() || options.quiet || self.closed.get() {
-            self.spawn_special(slot, options);
+        let eager = options.eager_start == Some(true);
+        if options.name.is_some() || options.quiet || options.created.is_some() {
+            self.describe(slot, options);
         }
-        self.ready
-            .push(ReadyEntry::task(slot.index(), slot.generation()));
-        RawTask::new(self.clone(), NonNull::from(slot))
+        let task = RawTask::new(self.clone(), NonNull::from(slot));
+        if eager || self.closed.get() {
+            self.start_specially(slot);
+        } else {
+            self.ready
+                .push(ReadyEntry::task(slot.index(), slot.generation()));
+        }
+        task
     }
 
     #[cold]
-    fn spawn_special(&self, slot: &Header, options: TaskOptions) {
+    fn describe(&self, slot: &Header, options: TaskOptions) {
         if let Some(name) = options.name {
             self.name(slot, name);
         }
         if options.quiet {
             slot.set(QUIET);
         }
+        if options.created.is_some() {
+            slot.cold_or_new().created.set(options.created);
+        }
+    }
+
+    /// A task that is eager, or made after the close.
+    #[cold]
+    fn start_specially(self: &Rc<Self>, slot: &Header) {
         if self.closed.get() {
             self.destroy(slot);
+        } else if running::is(self) {
+            self.step_eagerly(slot);
+        } else {
+            self.ready
+                .push(ReadyEntry::task(slot.index(), slot.generation()));
         }
     }
 
@@ -298,23 +332,12 @@ impl Tasks {
             .filter(|slot| slot.scope().get() != BARE)
     }
 
-    /// Who hears of panics and destroyed tasks; without one they are written to stderr.
-    pub fn set_reporter(&self, reporter: Rc<dyn Fn(Report)>) {
-        let old = self.reporter.replace(Some(reporter));
-        drop(old);
+    pub(super) fn host(&self) -> &dyn TaskHost {
+        &*self.host
     }
 
     pub(super) fn report(&self, report: Report) {
-        let reporter = self.reporter.borrow().clone();
-        match reporter {
-            Some(reporter) => reporter(report),
-            None => eprintln!(
-                "ringloop: {} {:?} {}",
-                report.message,
-                report.task,
-                report.payload.as_deref().map_or("", panic_message)
-            ),
-        }
+        self.host.call_exception_handler(report);
     }
 
     /// What sends to this loop from other threads.
@@ -386,11 +409,7 @@ impl Tasks {
     /// Runs the drop of something of others; its panic is reported.
     pub(super) fn guard_drop(&self, f: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-            self.report(Report {
-                message: Report::DROP_PANICKED,
-                task: None,
-                payload: Some(payload),
-            });
+            self.report(Report::dropping(payload));
         }
     }
 }

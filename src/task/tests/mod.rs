@@ -10,7 +10,8 @@ mod scopes;
 
 use super::*;
 use crate::driver::Unpark;
-use crate::ready::{Kind, ReadyQueue};
+use crate::ready::{Kind, ReadyEntry, ReadyQueue};
+use std::any::Any;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
@@ -37,9 +38,31 @@ impl CountUnparks {
 /// A report as tests compare it: message, name of the task, text of the panic.
 pub type Told = (&'static str, Option<String>, Option<String>);
 
+struct Host {
+    ready: Rc<ReadyQueue>,
+    callbacks: Rc<Callbacks>,
+    told: Rc<RefCell<Vec<Told>>>,
+}
+
+impl TaskHost for Host {
+    fn call_soon(&self, callback: &mut dyn CallBody) {
+        let key = self.callbacks.insert(callback);
+        self.ready
+            .push(ReadyEntry::callback(key.index, key.generation));
+    }
+
+    fn call_exception_handler(&self, report: Report) {
+        let text = |payload: Box<dyn Any + Send>| panic_message(&*payload).to_owned();
+        let task = report.task.map(|task| task.name());
+        let told = (report.message, task, report.payload.map(text));
+        self.told.borrow_mut().push(told);
+    }
+}
+
 /// A loop of nothing but its ready queue. Closed when dropped.
 pub struct Loop {
     pub tasks: Rc<Tasks>,
+    pub callbacks: Rc<Callbacks>,
     pub ready: Rc<ReadyQueue>,
     pub unparks: Arc<CountUnparks>,
     pub told: Rc<RefCell<Vec<Told>>>,
@@ -49,20 +72,16 @@ impl Loop {
     pub fn new() -> Self {
         let ready = Rc::new(ReadyQueue::new());
         let unparks = Arc::new(CountUnparks::default());
-        let tasks = Tasks::new(ready.clone(), unparks.clone());
         let told: Rc<RefCell<Vec<Told>>> = Rc::default();
-        let sink = told.clone();
-        tasks.set_reporter(Rc::new(move |report| {
-            sink.borrow_mut().push((
-                report.message,
-                report.task.map(|task| task.name()),
-                report
-                    .payload
-                    .map(|payload| panic_message(&*payload).to_owned()),
-            ));
-        }));
+        let host = Rc::new(Host {
+            ready: ready.clone(),
+            callbacks: Rc::default(),
+            told: told.clone(),
+        });
+        let tasks = Tasks::new(ready.clone(), unparks.clone(), host.clone());
         Self {
             tasks,
+            callbacks: host.callbacks.clone(),
             ready,
             unparks,
             told,
@@ -80,8 +99,14 @@ impl Loop {
         let count = self.ready.len();
         for _ in 0..count {
             let entry = self.ready.pop().unwrap();
-            assert_eq!(entry.kind, Kind::Task);
-            self.tasks.step(entry.index, entry.generation);
+            let ReadyEntry {
+                index, generation, ..
+            } = entry;
+            match entry.kind {
+                Kind::Task => self.tasks.step(index, generation),
+                Kind::Callback => drop(self.callbacks.run(CallKey { index, generation }).unwrap()),
+                Kind::Completion => unreachable!("there is no driver"),
+            }
         }
         count
     }

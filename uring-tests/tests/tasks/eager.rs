@@ -1,0 +1,296 @@
+//! Eager start and task factories.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use ringloop::event_loop::{TaskFactory, create_eager_task_factory, eager_task_factory};
+use ringloop::task::{Ended, LoopExit, TaskOptions, all_tasks, current, current_task, exit_loop};
+use ringloop::{
+    Builder, Cancelled, Context, ContextVar, EventLoopExt, JoinError, Task, create_task,
+    create_task_with, get_running_loop, yield_now,
+};
+use uring_tests::lab::{Lab, lab};
+use uring_tests::on_both_drivers;
+
+use crate::{Order, me, ticks};
+
+static VAR: ContextVar<i32> = ContextVar::new("var");
+
+fn eager() -> TaskOptions {
+    TaskOptions::default().eager_start(true)
+}
+
+/// Makes the running loop's tasks eager.
+fn all_eager() {
+    get_running_loop().set_task_factory(Some(eager_task_factory()));
+}
+
+on_both_drivers! {
+    fn eag_01_the_factory_installs_and_tasks_keep_their_type(kind: DriverKind) {
+        lab(kind, |l| async move {
+            let l = &l.event_loop;
+            assert!(l.get_task_factory().is_none());
+            let made = Rc::new(RefCell::new(Vec::new()));
+            let told = made.clone();
+            let factory: TaskFactory = Rc::new(move |l, body, mut options| {
+                told.borrow_mut().push((options.name.clone(), options.eager_start));
+                options.name = Some("of the factory".into());
+                l.new_task_dyn(body, options)
+            });
+            l.set_task_factory(Some(factory.clone()));
+            assert!(Rc::ptr_eq(&l.get_task_factory().unwrap(), &factory));
+            let task: Task<i32> = create_task_with(async { 5 }, TaskOptions::named("given"));
+            assert_eq!(task.get_name(), "of the factory");
+            assert_eq!(task.await.unwrap(), 5);
+            l.set_task_factory(Some(create_eager_task_factory(factory)));
+            assert!(create_task(async {}).done());
+            l.set_task_factory(None);
+            assert!(l.get_task_factory().is_none());
+            assert!(create_task(async {}).get_name().starts_with("Task-"));
+            yield_now().await.unwrap();
+            let given: Option<std::sync::Arc<str>> = Some("given".into());
+            assert_eq!(made.take(), [(given, None), (None, Some(true))], "all options come");
+        });
+    }
+
+    fn eag_01_a_factory_may_refuse(kind: DriverKind) {
+        lab(kind, |l| async move {
+            let l = &l.event_loop;
+            l.set_task_factory(Some(Rc::new(|_, _, _| Err(ringloop::LoopError::WrongThread))));
+            let dropped = Order::default();
+            struct Note(Order);
+            impl Drop for Note {
+                fn drop(&mut self) {
+                    self.0.add("dropped");
+                }
+            }
+            let note = Note(dropped.clone());
+            let refused = l.create_task(async move { drop(note) });
+            assert_eq!(refused.unwrap_err(), ringloop::LoopError::WrongThread);
+            assert_eq!(dropped.take(), ["dropped"]);
+            l.set_task_factory(None);
+        });
+    }
+
+    fn eag_02_a_body_that_ends_at_once_is_done_on_return(kind: DriverKind) {
+        lab(kind, |l| async move {
+            let effect = Rc::new(Cell::new(false));
+            let seen = effect.clone();
+            let mut task = create_task_with(async move {
+                seen.set(true);
+                "value"
+            }, eager());
+            assert!(effect.get() && task.done());
+            assert_eq!(task.result().unwrap().unwrap(), "value");
+            let order = Order::default();
+            let note = order.clone();
+            let task = create_task_with(async {}, eager());
+            task.add_done_callback(move |_| note.add("called"));
+            assert_eq!(order.take(), [""; 0], "callbacks go through the queue");
+            l.turns(1).await;
+            assert_eq!(order.take(), ["called"]);
+            // What is finished does not suspend, so that an eager body may await it.
+            let inner = create_task_with(async { 3 }, eager());
+            let outer = create_task_with(async { inner.await.unwrap() + 1 }, eager());
+            assert!(outer.done());
+            assert_eq!(ticks(&l, outer).await, 0);
+        });
+    }
+
+    fn eag_03_a_body_that_blocks_goes_on_as_any_other(kind: DriverKind) {
+        lab(kind, |l| async move {
+            let future = l.event_loop.create_future::<i32>();
+            let mut task = create_task_with(future.wait(), eager());
+            assert!(!task.done());
+            assert_eq!(task.waits_for().len(), 1);
+            future.set_result(9).unwrap();
+            assert!(!task.done());
+            l.turns(1).await;
+            assert_eq!(task.result().unwrap().unwrap().unwrap(), 9);
+        });
+    }
+
+    fn eag_04_cancel_after_an_eager_end_does_nothing_and_else_is_delivered(kind: DriverKind) {
+        lab(kind, |l| async move {
+            let mut done = create_task_with(async { 1 }, eager());
+            assert!(!done.cancel());
+            assert!(!done.cancelled());
+            assert_eq!(done.result().unwrap().unwrap(), 1);
+            let future = l.event_loop.create_future::<()>();
+            let blocked = create_task_with(future.wait(), eager());
+            assert!(blocked.cancel_with("enough"));
+            match blocked.await {
+                Err(JoinError::Cancelled(cancelled)) => assert_eq!(cancelled.message(), Some("enough")),
+                other => panic!("{other:?}"),
+            }
+        });
+    }
+
+    fn eag_05_the_current_task_is_the_new_one_and_is_put_back(kind: DriverKind) {
+        lab(kind, |l| async move {
+            let maker = me().id();
+            let task = create_task_with(async {
+                let mine = me().id();
+                let inner = create_task_with(async { me().id() }, eager());
+                assert_eq!(me().id(), mine);
+                let theirs = inner.await.unwrap();
+                assert_ne!(theirs, mine);
+                mine
+            }, eager());
+            assert_eq!(me().id(), maker);
+            assert_eq!(task.id(), task.await.unwrap());
+            // From a plain callback, and a body that panics.
+            l.event_loop.call_soon(|| {
+                drop(create_task_with(async { me(); }, eager()));
+                assert!(current().is_none() && current_task(None).unwrap().is_none());
+            }).unwrap();
+            l.turns(1).await;
+            let failed = create_task_with(async { panic!("at once") }, eager());
+            assert_eq!(me().id(), maker);
+            assert_eq!(failed.exception().as_deref(), Some("at once"));
+        });
+    }
+
+    fn eag_06_all_tasks_has_it_during_the_step_and_after_it_if_it_blocked(kind: DriverKind) {
+        lab(kind, |_| async move {
+            let seen = || all_tasks(None).unwrap().iter().any(|task| task.name() == "eager");
+            let named = || TaskOptions::named("eager").eager_start(true);
+            let done = create_task_with(async move { seen() }, named());
+            assert!(!seen());
+            assert!(done.await.unwrap());
+            let blocked = create_task_with(async move {
+                assert!(seen());
+                yield_now().await.unwrap();
+            }, named());
+            assert!(seen());
+            blocked.await.unwrap();
+            assert!(!seen());
+        });
+    }
+
+    fn eag_07_contexts_stay_apart_in_the_eager_step(kind: DriverKind) {
+        lab(kind, |_| async move {
+            VAR.set(1);
+            let task = create_task_with(async {
+                let before = VAR.get();
+                VAR.set(2);
+                yield_now().await.unwrap();
+                (before, VAR.get())
+            }, eager());
+            assert_eq!(VAR.get(), Some(1));
+            VAR.set(3);
+            assert_eq!(task.await.unwrap(), (Some(1), Some(2)));
+            let context = Context::new();
+            let options = eager().context(context.clone());
+            let task = create_task_with(async { VAR.set(4); }, options);
+            assert_eq!((VAR.get(), VAR.get_in(&context)), (Some(3), Some(4)));
+            task.await.unwrap();
+        });
+    }
+
+    fn eag_08_eager_start_may_be_refused_and_asked_for(kind: DriverKind) {
+        lab(kind, |l| async move {
+            assert!(!create_task(async {}).done());
+            assert!(create_task_with(async {}, eager()).done());
+            all_eager();
+            assert!(create_task(async {}).done());
+            assert!(!create_task_with(async {}, TaskOptions::default().eager_start(false)).done());
+            l.event_loop.set_task_factory(None);
+            l.turns(1).await;
+        });
+    }
+
+    /// Only while the loop runs; before, the first step is scheduled.
+    fn eag_08_without_a_running_loop_there_is_no_eager_start(kind: DriverKind) {
+        let l = Lab::new(&Builder::new().driver(kind));
+        let task = l.event_loop.create_task_with(async { 1 }, eager()).unwrap();
+        assert!(!task.done());
+        assert_eq!(l.run(task).unwrap(), 1);
+        l.close();
+    }
+
+    fn eag_09_the_name_is_there_in_the_eager_step(kind: DriverKind) {
+        lab(kind, |_| async move {
+            let options = TaskOptions::named("known").eager_start(true);
+            let task = create_task_with(async { me().as_ref().name() }, options);
+            assert_eq!(task.await.unwrap(), "known");
+        });
+    }
+
+    fn eag_10_after_an_eager_end_the_body_is_gone(kind: DriverKind) {
+        lab(kind, |_| async move {
+            let held = Rc::new(());
+            let body = held.clone();
+            let task = create_task_with(async move { drop(body) }, eager());
+            assert_eq!(Rc::strong_count(&held), 1);
+            assert_eq!(task.get_body(), None);
+            let waiting = create_task_with(async { yield_now().await.unwrap() }, eager());
+            assert!(waiting.get_body().is_some());
+            waiting.await.unwrap();
+        });
+    }
+
+    fn eag_11_eager_chains_schedule_nothing(kind: DriverKind) {
+        async fn chain(depth: usize) -> usize {
+            match depth {
+                0 => 0,
+                depth => 1 + create_task(Box::pin(chain(depth - 1))).await.unwrap(),
+            }
+        }
+        async fn blocked_chain(depth: usize) {
+            match depth {
+                0 => yield_now().await.unwrap(),
+                depth => create_task(Box::pin(blocked_chain(depth - 1))).await.unwrap(),
+            }
+        }
+        lab(kind, |l| async move {
+            assert_eq!(ticks(&l, chain(5)).await, 10, "down and up, a task at a time");
+            assert_eq!(ticks(&l, blocked_chain(3)).await, 7);
+            all_eager();
+            assert_eq!(ticks(&l, chain(5)).await, 0);
+            assert_eq!(ticks(&l, blocked_chain(3)).await, 4, "up only");
+            l.event_loop.set_task_factory(None);
+        });
+    }
+
+    fn eag_13_a_loop_exit_in_the_eager_step_leaves_create_task(kind: DriverKind) {
+        lab(kind, |_| async move {
+            let maker = me().id();
+            let left = catch_unwind(AssertUnwindSafe(|| {
+                create_task_with(async { exit_loop(7_i32) }, eager())
+            }));
+            let exit = left.unwrap_err().downcast::<LoopExit>().unwrap();
+            assert_eq!(*exit.0.downcast::<i32>().unwrap(), 7);
+            assert_eq!(me().id(), maker);
+            yield_now().await.unwrap();
+
+            let kept = create_task_with(async { panic!("kept") }, eager());
+            assert_eq!(kept.ended(), Some(Ended::Panicked));
+            assert!(kept.await.unwrap_err().is_panic());
+        });
+    }
+
+    fn a_request_in_the_eager_step_reaches_the_right_task(kind: DriverKind) {
+        lab(kind, |_| async move {
+            // The new task cancels its maker, which is in the middle of its own step.
+            let maker = me();
+            let child = create_task_with(async move {
+                maker.cancel_with("from the child");
+                yield_now().await
+            }, eager());
+            let heard: Result<(), Cancelled> = yield_now().await;
+            assert_eq!(heard.unwrap_err().message(), Some("from the child"));
+            me().uncancel();
+            child.await.unwrap().unwrap();
+            // And itself.
+            let mut child = create_task_with(async {
+                me().cancel();
+                yield_now().await
+            }, eager());
+            assert!(child.cancelled());
+            assert!(child.result().unwrap().unwrap_err().is_cancelled());
+            yield_now().await.unwrap();
+        });
+    }
+}
