@@ -1,7 +1,7 @@
 //! Handles of scheduled callbacks.
 
 use super::timers::TimerId;
-use crate::task::{CallKey, Context};
+use crate::task::{CallKey, Callbacks, Context};
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
@@ -42,6 +42,29 @@ pub(super) trait HandleOwner {
     fn is_debug(&self) -> bool;
 }
 
+/// For loops that keep their callbacks in an arena and nothing else.
+impl HandleOwner for Callbacks {
+    fn cancel_callback(&self, key: CallKey, _: Option<TimerId>) {
+        self.cancel(key);
+    }
+
+    fn discard_timer(&self, key: CallKey, _: TimerId) {
+        self.cancel(key);
+    }
+
+    fn is_callback_waiting(&self, key: CallKey) -> bool {
+        self.is_waiting(key)
+    }
+
+    fn callback_context(&self, key: CallKey) -> Option<Context> {
+        self.context(key)
+    }
+
+    fn is_debug(&self) -> bool {
+        false
+    }
+}
+
 /// A callback scheduled by `call_soon`. asyncio: `Handle`.
 ///
 /// Dropping the handle does not cancel the callback.
@@ -67,6 +90,16 @@ impl Handle {
             cancelled: Cell::new(false),
             origin,
         }
+    }
+
+    /// The handle of a callback that waits in `callbacks`, for a loop of your own.
+    #[track_caller]
+    pub fn of(callbacks: &Rc<Callbacks>, key: CallKey) -> Self {
+        let origin = Origin {
+            name: callbacks.name(key).unwrap_or_default(),
+            created: callbacks.created(key).unwrap_or(Location::caller()),
+        };
+        Self::new(callbacks.clone(), key, None, origin)
     }
 
     /// Cancels the callback: it does not run, and what it captured is dropped at once. Harmless when
@@ -121,6 +154,13 @@ pub struct TimerHandle {
 impl TimerHandle {
     pub(super) fn new(handle: Handle, when: u64) -> Self {
         Self { handle, when }
+    }
+
+    /// The handle of a callback that waits in `callbacks` for that time, for a loop of your own: its
+    /// timer entry finds the callback gone when it was cancelled.
+    #[track_caller]
+    pub fn of(callbacks: &Rc<Callbacks>, key: CallKey, when: u64) -> Self {
+        Self::new(Handle::of(callbacks, key), when)
     }
 
     /// The deadline, in nanoseconds of the loop's clock.

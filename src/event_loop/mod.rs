@@ -67,7 +67,7 @@ pub use operation::{Operation, Outcome};
 pub use options::{ConnectOptions, Port, ServerOptions, UnixConnectOptions, UnixServerOptions};
 pub use resolver::{AddrInfo, Family, Hints, ResolverError, SocketType};
 pub use run::Run;
-pub use running::{get_running_loop, try_get_running_loop};
+pub use running::{Running, get_running_loop, try_get_running_loop};
 pub use server::{Server, ServerSocket, WaitClosed};
 pub use sockets::BindError;
 pub use task_factory::{

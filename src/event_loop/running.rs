@@ -50,13 +50,17 @@ pub fn get_running_loop() -> Rc<dyn AbstractEventLoop> {
     try_get_running_loop().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Publishes a loop as the running one, until dropped.
-pub(super) struct Running(());
+/// A loop is published as the running one of this thread until this is dropped. For loops of your
+/// own: a loop with a base has this done by it. asyncio: `_set_running_loop`.
+#[derive(Debug)]
+pub struct Running(());
 
 impl Running {
+    /// Makes a loop the one that [`get_running_loop`] answers.
+    ///
     /// # Errors
     /// [`LoopError::AnotherRunning`]; the running loop stays the running one.
-    pub(super) fn publish(event_loop: Rc<dyn AbstractEventLoop>) -> Result<Self, LoopError> {
+    pub fn publish(event_loop: Rc<dyn AbstractEventLoop>) -> Result<Self, LoopError> {
         static FORGETS: Once = Once::new();
         fork::in_child(&FORGETS, forget);
         RUNNING.with(|slot| {

@@ -344,6 +344,13 @@ impl Callbacks {
         (header.generation.get() == key.generation).then(|| vtable.name())
     }
 
+    /// Where a closure that waits was scheduled; see [`CallBody::created`].
+    pub fn created(&self, key: CallKey) -> Option<&'static Location<'static>> {
+        self.is_waiting(key)
+            .then(|| self.arena.get(key.index).map(|header| header.created.get()))
+            .flatten()
+    }
+
     /// Drops every closure that waits, panics included: those are returned.
     pub fn clear(&self) -> Vec<Box<dyn Any + Send>> {
         let mut panics = Vec::new();

@@ -152,7 +152,7 @@ impl Tasks {
         } = callback;
         let body = CallOnce::new(move || call(&done));
         let mut body = body.in_context(&context).created_at(created);
-        self.host().call_soon(&mut body);
+        self.guard_drop(|| self.host().call_soon(&mut body));
     }
 
     /// A task with callbacks ended; the last of [`Tasks::end`].

@@ -406,7 +406,7 @@ impl Tasks {
         }
     }
 
-    /// Runs the drop of something of others; its panic is reported.
+    /// Runs a destructor, or the loop's own `call_soon`; its panic is reported.
     pub(super) fn guard_drop(&self, f: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
             self.report(Report::dropping(payload));

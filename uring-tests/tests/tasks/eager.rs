@@ -27,7 +27,7 @@ fn all_eager() {
 }
 
 on_both_drivers! {
-    fn eag_01_the_factory_installs_and_tasks_keep_their_type(kind: DriverKind) {
+    fn tfc_01_eag_01_the_factory_installs_and_tasks_keep_their_type(kind: DriverKind) {
         lab(kind, |l| async move {
             let l = &l.event_loop;
             assert!(l.get_task_factory().is_none());
@@ -51,6 +51,23 @@ on_both_drivers! {
             yield_now().await.unwrap();
             let given: Option<std::sync::Arc<str>> = Some("given".into());
             assert_eq!(made.take(), [(given, None), (None, Some(true))], "all options come");
+        });
+    }
+
+    fn tfc_04_the_name_is_given_with_and_without_a_factory(kind: DriverKind) {
+        lab(kind, |l| async move {
+            let named = || create_task_with(async {}, TaskOptions::named("given"));
+            assert_eq!(named().get_name(), "given");
+            let seen = Rc::new(Cell::new(false));
+            let see = seen.clone();
+            l.event_loop.set_task_factory(Some(Rc::new(move |l, body, options| {
+                see.set(options.name.as_deref() == Some("given"));
+                l.new_task_dyn(body, options)
+            })));
+            assert_eq!(named().get_name(), "given");
+            assert!(seen.get());
+            l.event_loop.set_task_factory(None);
+            l.turns(1).await;
         });
     }
 

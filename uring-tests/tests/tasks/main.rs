@@ -2,7 +2,9 @@
 
 mod done;
 mod eager;
+mod foreign;
 mod rows;
+mod small_loop;
 
 use std::cell::RefCell;
 use std::future::Future;
