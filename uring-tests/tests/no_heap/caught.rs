@@ -1,0 +1,153 @@
+//! Wrong ends, which must be found.
+
+use std::io;
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringloop::driver::{
+    Completion, Completions, Counters, Driver, Key, Op, OpTable, Park, Pool, Unpark,
+};
+use ringloop::{AbstractEventLoop, Builder, DriverKind};
+use uring_tests::{Rng, current_test, isolated, on_both_drivers, run_variant};
+
+use crate::disk::Disk;
+use crate::quarantine::{sweep, watch};
+use crate::scene::{new_loop, set};
+
+/// A driver that takes a cancel for the end of an operation, as more than one runtime did: the table
+/// then frees what the kernel goes on writing to.
+struct Careless {
+    driver: Box<dyn Driver>,
+    answers: Vec<Completion>,
+}
+
+impl Driver for Careless {
+    fn kind(&self) -> DriverKind {
+        self.driver.kind()
+    }
+
+    fn report(&self) -> String {
+        self.driver.report()
+    }
+
+    unsafe fn submit(&mut self, key: Key, op: &mut Op) {
+        // SAFETY: none; that is what this driver is for. (`cancel` breaks the contract.)
+        unsafe { self.driver.submit(key, op) };
+    }
+
+    fn cancel(&mut self, key: Key) {
+        self.answers.push(Completion::last(key, -libc::ECANCELED));
+    }
+
+    fn park(&mut self, table: &mut OpTable, until: Park, out: &mut Completions) -> io::Result<()> {
+        if self.answers.is_empty() {
+            return self.driver.park(table, until, out);
+        }
+        out.append(&mut self.answers);
+        Ok(())
+    }
+
+    fn wants_poll(&self) -> bool {
+        self.driver.wants_poll()
+    }
+
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.driver.unparker()
+    }
+
+    fn now(&self) -> u64 {
+        self.driver.now()
+    }
+
+    fn pool(&self) -> &Rc<Pool> {
+        self.driver.pool()
+    }
+
+    fn counters(&self) -> Counters {
+        self.driver.counters()
+    }
+
+    fn shut_down(&mut self, leaked: usize) {
+        self.driver.shut_down(leaked);
+    }
+}
+
+/// Set in the process that ends wrongly.
+const MARK: &str = "RINGLOOP_TEST_CARELESS";
+/// What it says when it was found.
+const CAUGHT: &str = "caught: freed memory was written to";
+
+/// Ends loops wrongly until that is found, and this process with it.
+fn end_wrongly(kind: DriverKind) -> ! {
+    let disk = Disk::open();
+    let mut rng = Rng::new();
+    watch();
+    for _ in 0..50 {
+        let driver = Builder::new().driver(kind).build_driver();
+        let driver = Careless {
+            driver: driver.expect("it is to be had"),
+            answers: Vec::new(),
+        };
+        let event_loop = new_loop(Box::new(driver));
+        let (leases, outside) = set(&event_loop, &disk, &mut rng);
+        event_loop.close().expect("it does not run");
+        drop((event_loop, leases, outside));
+        disk.wait(&mut rng);
+        if sweep() > 0 {
+            println!("{CAUGHT}");
+            std::process::exit(0);
+        }
+    }
+    println!("nothing was found");
+    std::process::exit(1);
+}
+
+/// Not on both drivers: threads that read files own their buffers, whatever the driver says.
+#[test]
+fn a_driver_that_believes_its_cancels_is_caught() {
+    let name = "no_heap::caught::a_driver_that_believes_its_cancels_is_caught";
+    run_variant(name, DriverKind::Uring, |kind| {
+        if std::env::var_os(MARK).is_some() {
+            end_wrongly(kind);
+        }
+        let binary = std::env::current_exe().expect("the test binary has a path");
+        let output = Command::new(binary)
+            .args([current_test().as_str(), "--exact", "--nocapture"])
+            .env(MARK, "1")
+            .output()
+            .expect("the test binary starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}: {said}", output.status);
+        assert!(said.contains(CAUGHT), "this test finds nothing: {said}");
+    });
+}
+
+on_both_drivers! {
+    /// A write to receive buffers that were given back is found, and so is one to a freed block.
+    fn writes_to_what_was_given_back_are_caught(kind: DriverKind) {
+        isolated(|| {
+            watch();
+            let driver = Builder::new().driver(kind).build_driver();
+            let event_loop = new_loop(driver.expect("it is to be had"));
+            let mut rng = Rng::new();
+            let disk = Disk::open();
+            let (leases, outside) = set(&event_loop, &disk, &mut rng);
+            let buffer = leases.some_address();
+            event_loop.close().expect("it does not run");
+            drop((event_loop, outside));
+            assert_eq!(sweep(), 0);
+            drop(leases);
+            assert_eq!(sweep(), 0);
+            // SAFETY: the quarantine keeps the memory, and nobody else uses it.
+            unsafe { buffer.write_volatile(1) };
+            assert_eq!(sweep(), 1, "a write to a receive buffer that was unmapped");
+            let mut block = vec![0u8; 100];
+            let start = block.as_mut_ptr();
+            drop(block);
+            // SAFETY: as above.
+            unsafe { start.add(99).write_volatile(1) };
+            assert_eq!(sweep(), 1, "a write to a block that was freed");
+        });
+    }
+}
