@@ -103,7 +103,7 @@ fn end_wrongly(kind: DriverKind) -> ! {
     std::process::exit(1);
 }
 
-/// Not on both drivers: threads that read files own their buffers, whatever the driver says.
+// Not on both drivers: threads that read files own their buffers, whatever the driver says.
 #[test]
 fn a_driver_that_believes_its_cancels_is_caught() {
     let name = "no_heap::caught::a_driver_that_believes_its_cancels_is_caught";
