@@ -69,13 +69,16 @@ pub mod sys;
 pub mod task;
 pub mod transport;
 
-pub use combinators::{Child, ExceptionGroup, Failure, GroupError, Refused, TaskGroup, task_group};
+pub use combinators::{
+    Child, ExceptionGroup, Failure, GroupError, Race, Refused, ReturnWhen, TaskGroup, gather,
+    shield, staggered_race, task_group, wait, wait_for,
+};
 pub use driver::{Chunk, DriverKind, Lease};
 pub use event_loop::{
-    AbstractEventLoop, BaseEventLoop, ConnectOptions, Connected, EventLoopExt, ExceptionContext,
-    LoopError, LoopHandle, RunError, Server, ServerOptions, TimeoutError, UnixConnectOptions,
-    UnixServerOptions, create_task, create_task_with, get_running_loop, sleep, timeout, timeout_at,
-    try_get_running_loop, yield_now,
+    AbstractEventLoop, BaseEventLoop, ConnectOptions, Connected, Deadline, EventLoopExt,
+    ExceptionContext, LoopError, LoopHandle, RunError, Server, ServerOptions, TimeoutError,
+    TimeoutStateError, UnixConnectOptions, UnixServerOptions, create_task, create_task_with,
+    get_running_loop, sleep, timeout, timeout_at, try_get_running_loop, yield_now,
 };
 pub use protocol::{
     Address, BaseProtocol, BufferedProtocol, ExtraInfo, Protocol, ProtocolCell, ProtocolKind,

@@ -4,7 +4,7 @@
 use super::abstract_event_loop::AbstractEventLoop;
 use super::core::Core;
 use super::exception::{ExceptionContext, panic_text};
-use super::time::timeout;
+use super::timeout::timeout;
 use crate::sys::threads::Threads;
 use crate::task::{Wait, WaitsFor};
 use std::future::Future;

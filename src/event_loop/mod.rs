@@ -10,7 +10,7 @@
 //! | `Future` | [`Future`] |
 //! | `Server` | [`Server`] |
 //! | task factories | [`TaskFactory`], [`eager_task_factory`] |
-//! | `sleep`, `timeout` | [`sleep`], [`timeout`] |
+//! | `sleep`, `timeout` | [`sleep`], [`timeout`](timeout()), [`Deadline`] |
 //!
 //! [`Core`] holds what all parts share. Nothing here is `unsafe`, and nothing reads a clock but
 //! through the driver.
@@ -44,6 +44,7 @@ mod staggered;
 mod task_factory;
 mod thread_safe_handle;
 mod time;
+mod timeout;
 mod timers;
 
 pub use self::core::{AtIterationEnd, Core, LoopClosed, Stats};
@@ -74,4 +75,5 @@ pub use task_factory::{
     TaskFactory, create_eager_task_factory, create_task, create_task_with, eager_task_factory,
 };
 pub use thread_safe_handle::ThreadSafeHandle;
-pub use time::{Sleep, Timeout, TimeoutError, sleep, timeout, timeout_at, yield_now};
+pub use time::{Sleep, sleep, yield_now};
+pub use timeout::{Deadline, Timeout, TimeoutError, TimeoutStateError, timeout, timeout_at};

@@ -59,6 +59,18 @@ impl Cancelled {
         })
     }
 
+    /// The same as a value among others: a task whose output holds it does not end cancelled.
+    pub(crate) fn detached(self) -> Self {
+        let Request { task, ref message } = *self.0;
+        let message = message.clone();
+        Self(Arc::new(Request { task, message }))
+    }
+
+    /// The same as a cancellation that the running task passes on.
+    pub(crate) fn raised(self) -> Self {
+        Self::unprompted(self.0.message.clone())
+    }
+
     /// What was given to `cancel_with`, if anything. asyncio: the argument of the exception.
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()

@@ -5,8 +5,9 @@
 //! body began with the number after it ended learns whether the body's value carries one, of
 //! whatever type that value is; and one that has to drop such a value can leave the request pending.
 
+use super::handle::RawTask;
 use super::running;
-use super::slot::{BARE, Header, ROOT};
+use super::slot::{BARE, FORGIVEN, Header, ROOT};
 use super::tasks::Tasks;
 
 impl Tasks {
@@ -75,5 +76,32 @@ pub fn give_back<T>(value: T) {
         if asked && tasks.held(slot, scope, true) < held {
             tasks.keep(slot, scope, true);
         }
+    }
+}
+
+/// How often the running task was asked to stop, minus `uncancel`s; `None` outside any task of an
+/// arena. As `current()` and its `cancelling()`.
+pub fn current_cancelling() -> Option<u32> {
+    running::with(|tasks| {
+        let tasks = tasks?;
+        Some(tasks.cancelling(tasks.current_slot()?))
+    })
+}
+
+impl RawTask {
+    /// A panic of the task, now or later, is not reported: who began it stopped waiting on purpose.
+    pub(crate) fn forgive(&self) {
+        self.slot().set(FORGIVEN);
+    }
+
+    /// As awaiting the task does: nothing drives a pending task of another loop meanwhile.
+    ///
+    /// # Panics
+    /// When it is one.
+    pub(crate) fn assert_driven(&self) {
+        assert!(
+            self.done() || running::is(self.tasks()),
+            "the awaited task is attached to a different loop"
+        );
     }
 }

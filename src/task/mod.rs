@@ -84,7 +84,7 @@ pub use context::{Context, ContextSnapshot, copy_context};
 pub use context_var::{ContextVar, Token, TokenError};
 pub use done::{DoneCallbackId, DoneTask, Ended};
 pub use handle::{LocalTask, RawTask, Task, current};
-pub use held::{cancellations_held, give_back};
+pub use held::{cancellations_held, current_cancelling, give_back};
 pub use host::TaskHost;
 pub use id::{LoopId, TaskId};
 pub use join::JoinError;

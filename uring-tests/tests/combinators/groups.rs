@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use ringloop::task::{TaskOptions, bare, exit_loop};
 use ringloop::{
-    Cancelled, EventLoopExt, Failure, GroupError, Refused, TaskGroup, sleep, task_group, timeout,
-    yield_now,
+    Cancelled, ContextVar, EventLoopExt, Failure, GroupError, Refused, TaskGroup, copy_context,
+    sleep, task_group, timeout, yield_now,
 };
 use uring_tests::on_both_drivers;
 
@@ -393,6 +393,38 @@ on_both_drivers! {
                 Ok(())
             });
             group.await.unwrap();
+        });
+    }
+
+    fn tgr_09_contexts_of_children(kind: DriverKind) {
+        static VAR: ContextVar<i32> = ContextVar::new("var");
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            VAR.set(1);
+            let context = copy_context();
+            let group = task_group(async |group: Group| {
+                VAR.set(2);
+                let inherits = group.create_task(async {
+                    let seen = VAR.get();
+                    VAR.set(3);
+                    Ok(seen)
+                })?;
+                assert_eq!(inherits.await?, Some(2));
+                assert_eq!(VAR.get(), Some(2), "the child's change is its own");
+                let options = TaskOptions::default().context(context.clone());
+                let given = group.create_task_with(
+                    async {
+                        let seen = VAR.get();
+                        VAR.set(4);
+                        Ok(seen)
+                    },
+                    options,
+                )?;
+                assert_eq!(given.await?, Some(1));
+                Ok(())
+            });
+            group.await.unwrap();
+            assert_eq!(context.run(|| VAR.get()), Some(4));
         });
     }
 

@@ -8,5 +8,8 @@
 mod support;
 
 mod common;
+mod gathering;
 mod groups;
 mod groups_cancelled;
+mod timeouts;
+mod waiting;
