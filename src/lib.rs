@@ -80,6 +80,7 @@ pub use event_loop::{
     TimeoutStateError, UnixConnectOptions, UnixServerOptions, create_task, create_task_with,
     get_running_loop, sleep, timeout, timeout_at, try_get_running_loop, yield_now,
 };
+pub use event_loop::{run_coroutine_threadsafe, to_thread};
 pub use protocol::{
     Address, BaseProtocol, BufferedProtocol, ExtraInfo, Protocol, ProtocolCell, ProtocolKind,
     ProtocolMut, Transport, WriteLimits,

@@ -2,48 +2,24 @@
 //! with the default executor, `shutdown_default_executor`.
 
 use super::abstract_event_loop::AbstractEventLoop;
+use super::concurrent::{ConcurrentFuture, ConcurrentWait, Failure, Promise};
 use super::core::Core;
-use super::exception::{ExceptionContext, panic_text};
+use super::exception::ExceptionContext;
+use super::running::get_running_loop;
 use super::timeout::timeout;
 use crate::sys::threads::Threads;
-use crate::task::{Wait, WaitsFor};
-use std::future::Future;
+use crate::task::ContextSnapshot;
+use std::future::{Future, IntoFuture};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-/// Where the job's thread leaves the value.
-struct Slot<T> {
-    state: Mutex<State<T>>,
-}
-
-enum State<T> {
-    Waiting(Option<Waker>),
-    Done(thread::Result<T>),
-}
-
-impl<T> Slot<T> {
-    fn put(&self, value: thread::Result<T>) {
-        let old = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *state, State::Done(value))
-        };
-        if let State::Waiting(Some(waker)) = old {
-            waker.wake();
-        }
-    }
-}
-
-/// The value of a job.
-pub(super) struct Job<T> {
-    slot: Option<io::Result<Arc<Slot<T>>>>,
-    wait: Wait,
-}
+/// The value of a job; its error, when the job could not be started.
+pub(super) struct Job<T>(Result<ConcurrentWait<T>, Option<io::Error>>);
 
 /// Starts `job` at once and returns its value's future.
 pub(super) fn run<T, F>(event_loop: &(impl AbstractEventLoop + ?Sized), job: F) -> Job<T>
@@ -89,17 +65,19 @@ impl<T: Send + 'static> Job<T> {
         job: impl FnOnce() -> T + Send + 'static,
         start: impl FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<()>,
     ) -> Self {
-        let slot = Arc::new(Slot {
-            state: Mutex::new(State::Waiting(None)),
-        });
-        let put = slot.clone();
+        let future = ConcurrentFuture::new();
+        // Dropped by a pool that takes no more jobs, it leaves the future cancelled.
+        let promise = Promise(future.clone());
         let started = start(Box::new(move || {
-            put.put(catch_unwind(AssertUnwindSafe(job)));
+            if promise.0.set_running_or_notify_cancel() {
+                let outcome = catch_unwind(AssertUnwindSafe(job)).map_err(Failure::Panicked);
+                let _ = promise.0.finish(outcome);
+            }
         }));
-        Self {
-            slot: Some(started.map(|()| slot)),
-            wait: Wait::new(),
-        }
+        Self(match started {
+            Ok(()) => Ok(future.into_future()),
+            Err(error) => Err(Some(error)),
+        })
     }
 }
 
@@ -107,32 +85,34 @@ impl<T> Future for Job<T> {
     type Output = io::Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        this.wait.check()?;
-        let slot = match this.slot.take().expect("a job's value was taken twice") {
-            Ok(slot) => slot,
-            Err(error) => return Poll::Ready(Err(error)),
-        };
-        {
-            let mut state = slot.state.lock().unwrap_or_else(PoisonError::into_inner);
-            match &mut *state {
-                State::Waiting(waker) => *waker = Some(cx.waker().clone()),
-                State::Done(_) => {
-                    let State::Done(value) = std::mem::replace(&mut *state, State::Waiting(None))
-                    else {
-                        unreachable!("matched above")
-                    };
-                    drop(state);
-                    this.wait.finish();
-                    return Poll::Ready(value.map_err(|payload| {
-                        io::Error::other(format!("a job panicked: {}", panic_text(&*payload)))
-                    }));
-                }
-            }
+        match &mut self.0 {
+            Ok(wait) => Pin::new(wait).poll(cx).map_err(io::Error::from),
+            Err(error) => Poll::Ready(Err(error.take().expect("polled after its end"))),
         }
-        this.wait
-            .suspend(cx, WaitsFor::Other("a job in another thread"))?;
-        this.slot = Some(Ok(slot));
-        Poll::Pending
     }
+}
+
+/// Calls a function that may block in a thread of the running loop's executor, with the context
+/// variables of the caller. It begins when this is awaited. asyncio: `to_thread`.
+///
+/// # Errors
+/// As [`run_in_executor`](super::EventLoopExt::run_in_executor). Cancelled before the function has
+/// begun, it is not called; later, it runs to its end, and its value is dropped.
+///
+/// # Panics
+/// When no loop runs.
+///
+/// # Examples
+/// ```
+/// # ringloop::run(async {
+/// let sum = ringloop::to_thread(|| (1..=4).sum::<u32>()).await.unwrap();
+/// assert_eq!(sum, 10);
+/// # }).unwrap();
+/// ```
+pub async fn to_thread<T: Send + 'static>(
+    function: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let context = ContextSnapshot::new();
+    let job = move || context.run(function);
+    run(&*get_running_loop(), job).await
 }

@@ -233,8 +233,10 @@ pub trait EventLoopExt: AbstractEventLoop {
         main.result()
     }
 
-    /// Runs a job that may block in a thread of the loop's, and waits for its value. Cancelling the
-    /// wait drops the value; a job that has begun runs to its end.
+    /// Runs a job that may block in a thread of the loop's, and waits for its value. The job is queued
+    /// by this call, not by its first poll. Cancelling the wait withdraws a job that has not begun; one
+    /// that has begun runs to its end, and its value is dropped. Dropping the wait withdraws nothing.
+    /// See [`to_thread`](super::to_thread) for one that sees the caller's context variables.
     ///
     /// # Errors
     /// [`io::Error`]: closed, cancelled, or the job's panic as [`io::ErrorKind::Other`].

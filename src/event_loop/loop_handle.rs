@@ -3,7 +3,7 @@
 use super::error::LoopError;
 use super::running::try_get_running_loop;
 use super::thread_safe_handle::ThreadSafeHandle;
-use crate::task::{ContextSnapshot, Remote, running_loop_id};
+use crate::task::{ContextSnapshot, LoopId, Remote, running_loop_id};
 
 /// A loop as other threads see it: callbacks may be queued from anywhere. Outlives the loop.
 #[derive(Clone, Debug)]
@@ -12,6 +12,11 @@ pub struct LoopHandle(Remote);
 impl LoopHandle {
     pub(super) fn new(remote: Remote) -> Self {
         Self(remote)
+    }
+
+    /// Which loop it is.
+    pub fn loop_id(&self) -> LoopId {
+        self.0.loop_id()
     }
 
     /// Queues a callback and wakes the loop. Calls from one thread run in their order, and before

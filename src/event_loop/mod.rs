@@ -19,6 +19,7 @@ mod abstract_event_loop;
 mod accept;
 mod base;
 mod close;
+mod concurrent;
 mod connect;
 mod core;
 mod error;
@@ -43,6 +44,7 @@ mod sockets;
 mod staggered;
 mod task_factory;
 mod thread_safe_handle;
+mod threadsafe;
 mod time;
 mod timeout;
 mod timers;
@@ -50,16 +52,18 @@ mod timers;
 pub use self::core::{AtIterationEnd, Core, LoopClosed, Stats};
 pub use abstract_event_loop::{AbstractEventLoop, Connection, LocalBoxFuture, ProtocolFactory};
 pub use base::BaseEventLoop;
+pub use concurrent::{ConcurrentError, ConcurrentFuture, ConcurrentWait};
 pub use connect::ConnectErrors;
 pub use error::LoopError;
 pub use exception::{
     Exception, ExceptionContext, ExceptionHandler, default_exception_handler, panic_text,
 };
+pub use executor::to_thread;
 pub use ext::{Connected, EventLoopExt, RunError};
 pub use factory::{Attachment, SocketParts, TransportFactory};
 pub use future::{
     CallbackId, CallbackOptions, Future, FutureError, FutureLoop, FutureWait, InvalidStateError,
-    SharedError,
+    SharedError, WrapFuture, wrap_future,
 };
 pub use handle::{Handle, TimerHandle};
 pub use loop_handle::LoopHandle;
@@ -75,5 +79,6 @@ pub use task_factory::{
     TaskFactory, create_eager_task_factory, create_task, create_task_with, eager_task_factory,
 };
 pub use thread_safe_handle::ThreadSafeHandle;
+pub use threadsafe::run_coroutine_threadsafe;
 pub use time::{Sleep, sleep, yield_now};
 pub use timeout::{Deadline, Timeout, TimeoutError, TimeoutStateError, timeout, timeout_at};

@@ -155,18 +155,22 @@ impl<T: 'static> Future<T> {
     /// The future is done: everybody who waits is told, whatever one of them does.
     pub(super) fn tell(&self) {
         let waiters = self.0.waiters.borrow_mut().take();
-        let mut panic: Option<Box<dyn Any + Send>> = None;
-        for waiter in waiters {
-            let told = catch_unwind(AssertUnwindSafe(|| match waiter {
-                Waiter::Waker(waker) => waker.wake(),
-                Waiter::Callback(callback) => callback.queue(self),
-            }));
-            if let Err(payload) = told {
-                panic.get_or_insert(payload);
-            }
+        call_all(waiters, |waiter| match waiter {
+            Waiter::Waker(waker) => waker.wake(),
+            Waiter::Callback(callback) => callback.queue(self),
+        });
+    }
+}
+
+/// Calls `tell` with each, whatever one of them does; the first panic goes on at the end.
+pub(in crate::event_loop) fn call_all<E>(all: impl Iterator<Item = E>, mut tell: impl FnMut(E)) {
+    let mut panic: Option<Box<dyn Any + Send>> = None;
+    for one in all {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| tell(one))) {
+            panic.get_or_insert(payload);
         }
-        if let Some(payload) = panic {
-            resume_unwind(payload);
-        }
+    }
+    if let Some(payload) = panic {
+        resume_unwind(payload);
     }
 }

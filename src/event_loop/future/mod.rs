@@ -22,6 +22,7 @@
 //! | `wait.rs` | awaiting |
 //! | `report.rs` | texts, and the report of an error that nobody read |
 //! | `error.rs` | the errors |
+//! | `wrap.rs` | futures of other kinds |
 
 mod callbacks;
 mod error;
@@ -30,12 +31,16 @@ mod report;
 mod state;
 mod wait;
 mod waiters;
+mod wrap;
 
+pub(super) use callbacks::call_all;
 pub use callbacks::{CallbackId, CallbackOptions};
 pub use error::{FutureError, InvalidStateError, SharedError};
 pub use host::FutureLoop;
 pub(super) use host::OuterLoop;
 pub use wait::FutureWait;
+pub(super) use waiters::Waiters;
+pub use wrap::{WrapFuture, wrap_future};
 
 use super::error::LoopError;
 use super::running::try_get_running_loop;
@@ -46,7 +51,8 @@ use std::rc::Rc;
 /// A value or an error that will be set once; clones name the same future. asyncio: `Future`.
 ///
 /// Made by [`create_future`](super::EventLoopExt::create_future). It is not `Send`: to set one from
-/// another thread, call [`LoopHandle::call_soon_threadsafe`](super::LoopHandle::call_soon_threadsafe).
+/// another thread, call [`LoopHandle::call_soon_threadsafe`](super::LoopHandle::call_soon_threadsafe),
+/// or let that thread have a [`ConcurrentFuture`](super::ConcurrentFuture).
 ///
 /// Where asyncio shares one result object, a value is either cloned, by whoever awaits the future or
 /// asks for its [`result`](Self::result), as often as they like; or it is taken, once, by

@@ -111,7 +111,7 @@ impl<T: 'static> Future<T> {
         self.fail(SharedError::new(error))
     }
 
-    fn fail(&self, error: SharedError) -> Result<(), InvalidStateError> {
+    pub(super) fn fail(&self, error: SharedError) -> Result<(), InvalidStateError> {
         if self.done() || self.0.error.set(error).is_err() {
             return Err(InvalidStateError::Done);
         }

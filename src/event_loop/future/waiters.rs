@@ -5,7 +5,7 @@
 //! dropped here: nothing in this file runs code of others.
 
 /// See the module. `E` is a waiter.
-pub(super) struct Waiters<E> {
+pub(in crate::event_loop) struct Waiters<E> {
     /// Came before all in `more`.
     first: Option<(u64, E)>,
     /// By number, rising. Who left is `None` until there are too many of them.
@@ -15,7 +15,7 @@ pub(super) struct Waiters<E> {
 }
 
 impl<E> Waiters<E> {
-    pub(super) const fn new() -> Self {
+    pub(in crate::event_loop) const fn new() -> Self {
         Self {
             first: None,
             more: Vec::new(),
@@ -25,7 +25,7 @@ impl<E> Waiters<E> {
     }
 
     /// Adds a waiter behind all others; the number names it from now on.
-    pub(super) fn push(&mut self, waiter: E) -> u64 {
+    pub(in crate::event_loop) fn push(&mut self, waiter: E) -> u64 {
         let key = self.next;
         self.next += 1;
         if self.first.is_none() && self.more.is_empty() {
@@ -37,7 +37,7 @@ impl<E> Waiters<E> {
     }
 
     /// A waiter that did not leave.
-    pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut E> {
+    pub(in crate::event_loop) fn get_mut(&mut self, key: u64) -> Option<&mut E> {
         if let Some((first, waiter)) = &mut self.first
             && *first == key
         {
@@ -48,7 +48,7 @@ impl<E> Waiters<E> {
     }
 
     /// A waiter leaves.
-    pub(super) fn remove(&mut self, key: u64) -> Option<E> {
+    pub(in crate::event_loop) fn remove(&mut self, key: u64) -> Option<E> {
         if let Some((_, waiter)) = self.first.take_if(|(first, _)| *first == key) {
             return Some(waiter);
         }
@@ -60,7 +60,7 @@ impl<E> Waiters<E> {
     }
 
     /// All that are so leave, in their order.
-    pub(super) fn remove_all(&mut self, so: impl Fn(&E) -> bool) -> Vec<E> {
+    pub(in crate::event_loop) fn remove_all(&mut self, so: impl Fn(&E) -> bool) -> Vec<E> {
         let mut removed = Vec::new();
         removed.extend(self.first.take_if(|(_, waiter)| so(waiter)).map(|e| e.1));
         for (_, waiter) in &mut self.more {
@@ -83,13 +83,13 @@ impl<E> Waiters<E> {
     }
 
     /// All of them, in their order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &E> {
+    pub(in crate::event_loop) fn iter(&self) -> impl Iterator<Item = &E> {
         let first = self.first.iter().map(|(_, waiter)| waiter);
         first.chain(self.more.iter().filter_map(|(_, waiter)| waiter.as_ref()))
     }
 
     /// Takes all of them out, in their order. Numbers given before name nobody any more.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = E> + use<E> {
+    pub(in crate::event_loop) fn take(&mut self) -> impl Iterator<Item = E> + use<E> {
         self.gone = 0;
         let first = self.first.take().map(|(_, waiter)| waiter);
         let more = std::mem::take(&mut self.more);

@@ -1,7 +1,9 @@
 //! Futures of the loop, of other loops and of no loop; what goes between threads.
 
 mod callbacks;
+mod concurrent;
 mod reports;
 mod state;
 mod support;
+mod threads;
 mod waiting;
