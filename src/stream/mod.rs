@@ -43,6 +43,7 @@ mod read;
 mod reader;
 mod serve;
 mod until;
+mod waiters;
 mod writer;
 
 pub use client::ClientOutcome;

@@ -13,6 +13,7 @@
 use super::error::StoredError;
 use super::inbox::Inbox;
 use super::origin::Origin;
+use super::waiters::{Place, Waiters};
 use crate::driver::Lease;
 use crate::protocol::{BaseProtocol, Protocol, Transport};
 use std::cell::Cell;
@@ -52,8 +53,26 @@ pub(super) enum Flag {
 #[derive(Default)]
 struct Rare {
     error: Option<StoredError>,
-    drainers: Vec<Waker>,
-    closers: Vec<Waker>,
+    drainers: Waiters,
+    closers: Waiters,
+}
+
+/// Whom a list of [`Waiters`] is for.
+#[derive(Clone, Copy)]
+pub(super) enum Until {
+    /// The transport takes more, or is lost.
+    Drained,
+    /// The connection is lost.
+    Closed,
+}
+
+impl Rare {
+    fn waiters(&mut self, until: Until) -> &mut Waiters {
+        match until {
+            Until::Drained => &mut self.drainers,
+            Until::Closed => &mut self.closers,
+        }
+    }
 }
 
 /// Feeds a [`StreamReader`](super::StreamReader) and tells a [`StreamWriter`](super::StreamWriter) of flow control and
@@ -176,7 +195,8 @@ impl StreamReaderProtocol {
     /// Stores an error for good: the read that waits and all later ones fail with it, even if there
     /// is data.
     pub fn set_exception(&self, error: io::Error) {
-        self.with_rare(|rare| rare.error = Some(StoredError::new(error)));
+        let old = self.with_rare(|rare| rare.error.replace(StoredError::new(error)));
+        drop(old);
         self.set(Flag::Failed);
         self.wake();
     }
@@ -251,31 +271,26 @@ impl StreamReaderProtocol {
             .is_none_or(|transport| transport.is_closing())
     }
 
-    pub(super) fn await_drain(&self, waker: &Waker) {
-        self.with_rare(|rare| add(&mut rare.drainers, waker));
+    /// `waker` is woken when that is the case.
+    pub(super) fn stay(&self, until: Until, place: &mut Place, waker: &Waker) {
+        let waker = waker.clone();
+        let old = self.with_rare(|rare| rare.waiters(until).stay(place, waker));
+        drop(old);
     }
 
-    pub(super) fn await_closed(&self, waker: &Waker) {
-        self.with_rare(|rare| add(&mut rare.closers, waker));
+    /// Nobody waits in this place any more.
+    pub(super) fn leave(&self, until: Until, place: &mut Place) {
+        let old = self.with_rare(|rare| rare.waiters(until).leave(place));
+        drop(old);
     }
 
-    fn wake_drainers(&self) {
-        self.wake_all(|rare| &mut rare.drainers);
-    }
-
-    fn wake_all(&self, which: impl FnOnce(&mut Rare) -> &mut Vec<Waker>) {
+    fn wake_all(&self, until: Until) {
         if let Some(mut rare) = self.rare.take() {
-            let wakers = std::mem::take(which(&mut rare));
+            let mut waiting = rare.waiters(until).take();
             self.rare.set(Some(rare));
-            wakers.into_iter().for_each(Waker::wake);
+            waiting.drain(..).for_each(|(_, waker)| waker.wake());
+            self.with_rare(|rare| rare.waiters(until).reuse(waiting));
         }
-    }
-}
-
-/// A task that waits again after it was woken for nothing stands there once.
-fn add(wakers: &mut Vec<Waker>, waker: &Waker) {
-    if !wakers.iter().any(|known| known.will_wake(waker)) {
-        wakers.push(waker.clone());
     }
 }
 
@@ -295,8 +310,8 @@ impl BaseProtocol for StreamReaderProtocol {
             Some(error) => self.set_exception(error),
             None => self.feed_eof(),
         }
-        self.wake_drainers();
-        self.wake_all(|rare| &mut rare.closers);
+        self.wake_all(Until::Drained);
+        self.wake_all(Until::Closed);
     }
 
     fn pause_writing(&self) {
@@ -305,7 +320,7 @@ impl BaseProtocol for StreamReaderProtocol {
 
     fn resume_writing(&self) {
         self.clear(Flag::WritePaused);
-        self.wake_drainers();
+        self.wake_all(Until::Drained);
     }
 }
 

@@ -12,6 +12,10 @@
 //! the park that follows. A send that something waits behind (closing, end of stream, a paused
 //! protocol, more bytes) is urgent: the park must not sleep on it. Buffers of the receive pool never
 //! enter a send that waits: what the first try did not take is copied.
+//!
+//! More than the high-water mark is tried at once, so that `pause_writing` comes inside the write,
+//! except that a socket which took more in the last iteration is trusted to do so again: a write that
+//! it does not take then is noticed at the end of the iteration.
 
 use super::flags::Flag;
 use super::socket::SocketTransport;
@@ -21,6 +25,9 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+
+/// The most that a socket is trusted to take at once.
+const MAX_TRUST: usize = 512 * 1024;
 
 impl SocketTransport {
     /// Whether `len` bytes may be queued; `false` when they are to be dropped.
@@ -56,9 +63,22 @@ impl SocketTransport {
         };
         self.flush_at_end();
         let in_flight = self.sending.get().map_or(0, |(_, left)| left);
-        if total + in_flight > self.limits.get().high {
+        if total + in_flight > self.limits.get().high.max(self.trusted.get() as usize) {
             self.send_now_or_pause();
         }
+    }
+
+    /// The socket took `sent` bytes at once, and may be trusted with as many in the next iteration.
+    #[inline]
+    fn went_whole(&self, sent: usize) {
+        let taken = (self.taken.get() as usize + sent).min(MAX_TRUST);
+        self.taken.set(taken as u32);
+    }
+
+    /// The socket is full.
+    fn went_partly(&self) {
+        self.taken.set(0);
+        self.trusted.set(0);
     }
 
     /// What a chunk is sent as: a lease behind a send in flight would stay lent for as long as the
@@ -90,6 +110,9 @@ impl SocketTransport {
         };
         // An error shows again, and is handled, when the rest is submitted.
         if let Ok(sent) = gather.send_now(fd.as_fd()) {
+            if sent == gather.total() {
+                self.went_whole(sent);
+            }
             self.shrink(&mut gather, sent);
         }
         if self.flags.has(Flag::Lost) {
@@ -97,6 +120,7 @@ impl SocketTransport {
             return self.core.give_gather(gather);
         }
         if gather.total() > 0 {
+            self.went_partly();
             gather.release_leases();
         }
         let mut pending = self.pending.borrow_mut();
@@ -182,6 +206,7 @@ impl SocketTransport {
             return self.drained();
         };
         if gather.total() == 0 {
+            self.trusted.set(self.taken.take());
             self.core.give_gather(gather);
             return self.drained();
         }
@@ -210,12 +235,16 @@ impl SocketTransport {
 
     /// A send is settled.
     #[inline]
-    pub(super) fn send_settled(self: &Rc<Self>, mut data: Box<Gather>, result: i32) {
+    pub(super) fn send_settled(self: &Rc<Self>, mut data: Box<Gather>, inline: bool, result: i32) {
         self.sending.set(None);
         if self.flags.has(Flag::Lost) {
             return self.core.give_gather(data);
         }
         if usize::try_from(result) == Ok(data.total()) {
+            if inline {
+                self.went_whole(data.total());
+                self.trusted.set(self.taken.take());
+            }
             self.core.give_gather(data);
         } else if let Err(errno) = self.sent_partly(data.as_mut(), result) {
             self.core.give_gather(data);
@@ -225,6 +254,7 @@ impl SocketTransport {
             return self.core.give_gather(data);
         } else {
             self.submit(data, false);
+            self.pause_protocol_if_above();
             return self.resume_protocol_if_below();
         }
         if self.flags.has(Flag::WritePaused) || self.pending.borrow().is_some() {
@@ -248,6 +278,7 @@ impl SocketTransport {
             Err(_) if matches!(-result, libc::EAGAIN | libc::EINTR) => {}
             Err(_) => return Err(-result),
         }
+        self.went_partly();
         data.release_leases();
         Ok(())
     }

@@ -46,6 +46,10 @@ pub(super) struct SocketTransport {
     /// What was written and is not submitted.
     pub(super) pending: RefCell<Option<Box<Gather>>>,
     pub(super) limits: Cell<WriteLimits>,
+    /// Bytes that the socket took at once in the last iteration that sent any, all that there were.
+    pub(super) trusted: Cell<u32>,
+    /// The same in this iteration, so far.
+    pub(super) taken: Cell<u32>,
     dropped_writes: Cell<u32>,
     addresses: RefCell<Addresses>,
     server: RefCell<Option<(Rc<dyn Attachment>, usize)>>,
@@ -91,6 +95,8 @@ impl SocketTransport {
             sending: Cell::new(None),
             pending: RefCell::default(),
             limits: Cell::default(),
+            trusted: Cell::new(0),
+            taken: Cell::new(0),
             dropped_writes: Cell::new(0),
             addresses: RefCell::new(Addresses { peer, own: None }),
             server: RefCell::default(),
@@ -267,8 +273,8 @@ impl Complete for SocketTransport {
     }
 
     fn sent(self: Rc<Self>, _: Key, send: Op, result: i32) {
-        if let Op::Send { data, .. } = send {
-            self.send_settled(data, result);
+        if let Op::Send { data, inline, .. } = send {
+            self.send_settled(data, inline, result);
         }
     }
 }

@@ -203,6 +203,42 @@ on_both_drivers! {
         });
     }
 
+    /// What the socket took in one iteration is gathered in the next, however low the mark is; when it
+    /// does not take it then, the end of the iteration pauses.
+    fn flow_03_a_socket_that_took_more_is_trusted_once_more(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            let (near, far) = clogged(&lab, Pair::Unix).await;
+            let transport = near.transport();
+            transport.set_write_buffer_limits(Some(1_000), Some(0)).unwrap();
+            let piece = pattern(20_000);
+            transport.write(&piece).unwrap();
+            assert_eq!(transport.get_write_buffer_size(), 0, "tried at once");
+            let mut written = 1;
+            loop {
+                lab.settle().await;
+                if near.count(Pause) > 0 {
+                    break;
+                }
+                assert_eq!(transport.get_write_buffer_size(), 0);
+                transport.write(&piece).unwrap();
+                written += 1;
+                assert_eq!(transport.get_write_buffer_size(), piece.len(), "trusted");
+                assert_eq!(near.calls(), [Made]);
+            }
+            let rest = transport.get_write_buffer_size();
+            assert!(0 < rest && rest <= piece.len(), "{rest}");
+            // No trust any more.
+            far.transport().resume_reading();
+            near.wait(Resume).await;
+            far.wait_received(written * piece.len()).await;
+            transport.write(&piece).unwrap();
+            assert_eq!(transport.get_write_buffer_size(), 0, "tried at once");
+            finish(&near, &far).await;
+            assert!(far.data() == piece.repeat(written + 1));
+            assert_eq!(near.calls(), [Made, Pause, Resume, Lost]);
+        });
+    }
+
     fn flow_04_raising_the_limits_does_not_resume(kind: DriverKind) {
         lab(kind, |lab| async move {
             let (near, far, unsent) = full(&lab).await;
