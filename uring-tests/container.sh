@@ -55,7 +55,7 @@ fi
 # only some milliseconds after it is closed, and counts for every process of the user. A binary that
 # found too little is tried again. Left out are those whose tests make several loops at once.
 if [ "${1:-}" = --memlock ]; then
-    for test in leg memlock driver driver_uring connections servers unix_sockets streams closing; do
+    for test in leg memlock no_startup driver driver_uring connections servers unix_sockets streams closing; do
         for try in 1 2 3; do
             if cargo test -p uring-tests --test "$test" -- --test-threads=1; then continue 2; fi
             echo "container.sh: $test failed with little memory to lock, try $try of 3"

@@ -28,7 +28,7 @@ pub struct Facts {
     pub enter_errno: i32,
     /// `/proc/sys/kernel/io_uring_disabled`, where it exists (Linux 6.6).
     pub sysctl: Option<String>,
-    /// `Seccomp:` of `/proc/self/status`: 2 means that a filter is on.
+    /// `Seccomp:` of `/proc/thread-self/status`: 2 means that a filter is on for this thread.
     pub seccomp: Option<u32>,
     /// The soft limit on locked memory in bytes; `None` is no limit.
     pub memlock: Option<u64>,
@@ -78,7 +78,7 @@ impl Facts {
             sysctl: std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
                 .ok()
                 .map(|text| text.trim().to_owned()),
-            seccomp: std::fs::read_to_string("/proc/self/status")
+            seccomp: std::fs::read_to_string("/proc/thread-self/status")
                 .ok()
                 .and_then(|status| seccomp_mode(&status)),
             memlock: memlock_limit(),

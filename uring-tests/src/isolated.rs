@@ -18,23 +18,32 @@ const MARK: &str = "RINGLOOP_TEST_ISOLATED";
 /// # Panics
 /// When the process fails, or did not run exactly this one test; its output is in the message.
 pub fn isolated(body: impl FnOnce()) {
+    isolated_saying(body);
+}
+
+/// The same; gives what that process wrote to standard error (and to the process itself, nothing).
+///
+/// # Panics
+/// As [`isolated`].
+pub fn isolated_saying(body: impl FnOnce()) -> Option<String> {
     let name = current_test();
     if std::env::var(MARK).is_ok_and(|mark| mark == name) {
-        return body();
+        body();
+        return None;
     }
     let binary = std::env::current_exe().expect("the test binary has a path");
     let output = Command::new(binary)
         .args([name.as_str(), "--exact", "--nocapture", "--test-threads=1"])
         .env(MARK, &name)
+        // A test says itself which driver it wants.
+        .env_remove("RINGLOOP_DRIVER")
         .output()
         .expect("the test binary starts");
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    let text = format!("{}{said}", String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "{}:\n{text}", output.status);
     assert!(text.contains("1 passed"), "{name} did not run:\n{text}");
+    Some(said.into_owned())
 }
 
 /// How many descriptors this process has open. Only meaningful in [`isolated`].

@@ -21,6 +21,7 @@
 //! | `worlds.rs` | runs them on loops that are looked over at their end |
 //! | `temp.rs` | a directory that goes away |
 //! | `rng.rs` | seeded pseudo-random numbers |
+//! | `seccomp.rs` | system calls that a filter refuses |
 //! | `seeds.rs` | many small worlds, each from a seed that makes it again |
 
 pub mod drive;
@@ -34,13 +35,14 @@ pub mod net;
 pub mod peer;
 mod rng;
 mod run;
+pub mod seccomp;
 mod seeds;
 mod temp;
 pub mod worlds;
 pub mod wrapped;
 
 pub use example::example;
-pub use isolated::{isolated, open_fds};
+pub use isolated::{isolated, isolated_saying, open_fds};
 pub use leg::{Leg, assert_uring_refused, raw_uring_setup};
 pub use ringloop::driver::DriverKind;
 pub use rng::Rng;
