@@ -1,4 +1,4 @@
-//! What a runtime's own work costs: tasks, wakers, callbacks, timers.
+//! What a runtime's own work costs: tasks, wakers, callbacks, timers, locks, queues.
 //!
 //! `cargo bench --manifest-path benches/Cargo.toml --features others --bench micro` measures
 //! everything and writes a table and a chart; `-- --smoke` shows in seconds that everything works.
@@ -6,6 +6,7 @@
 //! which other work of the machine does not lengthen, except where a subject says otherwise.
 
 mod clock;
+mod primitives;
 mod runtimes;
 mod subjects;
 mod summary;

@@ -30,7 +30,7 @@ pub struct Subject {
     pub per_iteration: u64,
 }
 
-const SUBJECTS: [Subject; 11] = [
+const SUBJECTS: [Subject; 15] = [
     subject("spawn-join", "spawn and join, one at a time", 1),
     subject("spawn-join-1000", "spawn and join, 1000 at a time", MANY),
     subject("yield-1", "yield, 1 task", 1),
@@ -42,6 +42,10 @@ const SUBJECTS: [Subject; 11] = [
     subject("timers-fire", "100 000 timers firing, each", TIMERS),
     subject("thread-wake", "cross-thread round trip (elapsed)", 1),
     subject("call-soon", "callback scheduled and run", 1),
+    subject("lock", "lock acquired and released", 1),
+    subject("lock-contended", "lock handed over between 2 tasks", 2),
+    subject("queue", "item put and got, nobody waits", 1),
+    subject("queue-hand-over", "item through a queue of 1, 2 tasks", 1),
 ];
 
 const fn subject(id: &'static str, name: &'static str, per_iteration: u64) -> Subject {
@@ -77,12 +81,13 @@ pub fn all(criterion: &mut Criterion, smoke: bool) -> Subjects {
         runtime::<Glommio>(criterion, smoke, &mut subjects);
         runtime::<Smol>(criterion, smoke, &mut subjects);
     }
+    crate::primitives::all(criterion);
     subjects
 }
 
 /// Measures `body`, which is told how often to do it and runs in a task of a runtime that stands
 /// already: the future that a runtime is started with is a task like others in some, but not in all.
-fn measure<R: Runtime, F>(criterion: &mut Criterion, id: &str, body: impl Fn(u64) -> F)
+pub fn measure<R: Runtime, F>(criterion: &mut Criterion, id: &str, body: impl Fn(u64) -> F)
 where
     F: Future<Output = ()> + 'static,
 {

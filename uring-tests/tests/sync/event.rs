@@ -76,6 +76,23 @@ on_both_drivers! {
         shows(&event, true, 0);
     }
 
+    /// At once, not when its future is dropped.
+    fn evt_02_a_cancelled_wait_is_removed_though_its_future_lives(kind: DriverKind) {
+        let l = Turned::new(kind);
+        let event = Rc::new(Event::new());
+        let inner = event.clone();
+        let mut task = l.spawn(async move {
+            let mut wait = pin!(inner.wait());
+            let cancelled = wait.as_mut().await.expect_err("cancelled");
+            shows(&inner, false, 0);
+            drop(cancelled);
+        });
+        l.turn();
+        task.cancel();
+        l.turn();
+        ended(&mut task);
+    }
+
     fn evt_03_cleared_it_is_waited_for_again(kind: DriverKind) {
         let l = Turned::new(kind);
         let (event, log) = (Rc::new(Event::new()), Log::new());

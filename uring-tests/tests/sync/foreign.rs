@@ -162,6 +162,10 @@ on_both_drivers! {
         }
         let mut late = late.take().expect("the hook ran");
         assert!(poll(&mut late, Waker::noop()).is_pending());
+        // It stands in line, and the next one is its own.
+        assert_eq!(format!("{event:?}"), "Event { set: false, waiters: 1 }");
+        event.set();
+        assert!(poll(&mut late, Waker::noop()).is_ready());
         HOOKS.set(None);
     }
 
