@@ -1,7 +1,7 @@
 //! The ready queue: what runs next, in order.
 //!
-//! **Guarantees.** First in, first out. Entries are small plain values (20 bytes): they own
-//! nothing, point at nothing, and may go stale; whoever runs an entry compares its generation
+//! **Guarantees.** First in, first out. Entries are small plain values (20 bytes): they point
+//! at nothing and may go stale; whoever runs an entry compares its generation
 //! with the one in the table the index points into, and drops the entry when they differ.
 //!
 //! **Who may touch it.** Every floor above may push. Only the iteration of the event loop pops.
@@ -23,17 +23,18 @@ pub enum Kind {
     Completion,
 }
 
-/// One thing to run.
-#[derive(Clone, Copy, Debug)]
+/// One thing to run. It may bring a buffer or a descriptor to whoever runs it, so it can be moved, and is
+/// run once.
+#[derive(Debug)]
 pub struct ReadyEntry {
     /// Index in the table that `kind` names.
     pub index: u32,
     /// Generation the slot had when the entry was made.
     pub generation: u32,
-    /// Result of a completion; 0 for other kinds.
-    pub result: i32,
-    /// Flags of a completion (see [`crate::driver::Completion`]); 0 for other kinds. Not public: they
-    /// say who owns a buffer or a descriptor.
+    /// Result of a completion; 0 for other kinds. Not public, as the flags: together they say who
+    /// owns a buffer or a descriptor.
+    pub(crate) result: i32,
+    /// Flags of a completion (see [`crate::driver::Completion`]); 0 for other kinds.
     pub(crate) flags: u32,
     /// What to run.
     pub kind: Kind,
@@ -42,6 +43,18 @@ pub struct ReadyEntry {
 const _: () = assert!(size_of::<ReadyEntry>() <= 24);
 
 impl ReadyEntry {
+    /// What the queue hands out: its own copy is not looked at again.
+    #[inline]
+    const fn taken(&self) -> Self {
+        Self {
+            index: self.index,
+            generation: self.generation,
+            result: self.result,
+            flags: self.flags,
+            kind: self.kind,
+        }
+    }
+
     /// The next step of a task.
     pub const fn task(index: u32, generation: u32) -> Self {
         Self {
@@ -84,7 +97,12 @@ struct Ring {
 }
 
 const CAPACITY: usize = 256;
-const NOTHING: ReadyEntry = ReadyEntry::task(0, 0);
+
+fn empty(capacity: usize) -> Box<[ReadyEntry]> {
+    std::iter::repeat_with(|| ReadyEntry::task(0, 0))
+        .take(capacity)
+        .collect()
+}
 
 impl Ring {
     /// The place of the entry `number` after the oldest.
@@ -95,9 +113,9 @@ impl Ring {
 
     #[cold]
     fn grow(&mut self) {
-        let mut entries = vec![NOTHING; self.entries.len() * 2].into_boxed_slice();
+        let mut entries = empty(self.entries.len() * 2);
         for (number, entry) in entries.iter_mut().enumerate().take(self.len) {
-            *entry = self.entries[self.place(number)];
+            *entry = self.entries[self.place(number)].taken();
         }
         self.entries = entries;
         self.first = 0;
@@ -115,7 +133,7 @@ impl ReadyQueue {
     pub fn new() -> Self {
         Self {
             ring: RefCell::new(Ring {
-                entries: vec![NOTHING; CAPACITY].into_boxed_slice(),
+                entries: empty(CAPACITY),
                 first: 0,
                 len: 0,
             }),
@@ -144,7 +162,7 @@ impl ReadyQueue {
         let place = ring.place(0);
         ring.first = place + 1;
         ring.len -= 1;
-        Some(ring.entries[place])
+        Some(ring.entries[place].taken())
     }
 
     /// How many entries wait.

@@ -20,7 +20,7 @@ impl Buf {
     /// `len` zeroed bytes at a multiple of `align`, as files opened with `O_DIRECT` need it.
     ///
     /// # Panics
-    /// When `align` is not a power of two or `len` is 0.
+    /// When `align` is not a power of two, `len` is 0, or one of them does not fit into 32 bits.
     pub fn aligned(len: usize, align: usize) -> Self {
         Self::Aligned(AlignedBytes::new(len, align))
     }
@@ -61,8 +61,12 @@ impl fmt::Debug for Buf {
 /// The aligned variant of [`Buf`].
 pub struct AlignedBytes {
     start: NonNull<u8>,
-    layout: Layout,
+    len: u32,
+    align: u32,
 }
+
+// As large as a vector, since it stands in every entry of the op table.
+const _: () = assert!(size_of::<Buf>() == size_of::<Vec<u8>>());
 
 // SAFETY: the memory is owned by this value alone and plain.
 unsafe impl Send for AlignedBytes {}
@@ -70,29 +74,42 @@ unsafe impl Send for AlignedBytes {}
 impl AlignedBytes {
     fn new(len: usize, align: usize) -> Self {
         assert!(len > 0, "an aligned buffer needs at least one byte");
+        assert!(
+            u32::try_from(len.max(align)).is_ok(),
+            "an aligned buffer has less than 4 GiB"
+        );
         let layout = Layout::from_size_align(len, align).expect("alignment must be a power of two");
         // SAFETY: the layout has a size above 0, asserted above.
         let start = unsafe { alloc_zeroed(layout) };
         let Some(start) = NonNull::new(start) else {
             handle_alloc_error(layout)
         };
-        Self { start, layout }
+        Self {
+            start,
+            len: layout.size() as u32,
+            align: layout.align() as u32,
+        }
+    }
+
+    fn layout(&self) -> Layout {
+        // SAFETY: size and alignment are those of the layout that `new` made.
+        unsafe { Layout::from_size_align_unchecked(self.len as usize, self.align as usize) }
     }
 
     fn as_slice(&self) -> &[u8] {
-        // SAFETY: `start` is valid for the layout's size, zeroed at birth, owned by self alone.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) }
+        // SAFETY: `start` is valid for `len` bytes, zeroed at birth, owned by self alone.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len as usize) }
     }
 
     fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as in `as_slice`, and self is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) }
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len as usize) }
     }
 }
 
 impl Drop for AlignedBytes {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this very layout, freed once.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+        unsafe { dealloc(self.start.as_ptr(), self.layout()) }
     }
 }

@@ -3,15 +3,18 @@
 //! **Guarantees.** A [`Gather`] owns its chunks; their bytes do not move while it does. The vectors
 //! and the message header that the kernel reads stand in the same box and are made by
 //! [`Gather::prepare`] just before the submission; nobody changes the chunks between that and the
-//! final completion of the send.
+//! final completion of the send. The destructor of a [`Bytes`] is code of others: when it panics, the other
+//! chunks are dealt with all the same, and the panic is kept for [`Gather::take_panic`].
 
 use super::lease::Lease;
 use bytes::Bytes;
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// The most chunks one send carries (the kernel's limit); more wait for the next send.
 pub const MAX_VECTORS: usize = 1024;
@@ -100,6 +103,8 @@ pub struct Gather {
     header: libc::msghdr,
     /// A vector of an earlier use, for slices to be copied into.
     spare: Vec<u8>,
+    /// What a destructor panicked with.
+    panic: Option<Box<dyn Any + Send>>,
 }
 
 /// Up to this capacity a vector is kept for the next slice.
@@ -122,6 +127,19 @@ impl Default for Gather {
             vectors: Vec::new(),
             header,
             spare: Vec::new(),
+            panic: None,
+        }
+    }
+}
+
+impl Drop for Gather {
+    /// Panics once if destructors of chunks did.
+    fn drop(&mut self) {
+        self.clear();
+        if let Some(payload) = self.panic.take()
+            && !std::thread::panicking()
+        {
+            resume_unwind(payload);
         }
     }
 }
@@ -188,14 +206,29 @@ impl Gather {
         }
     }
 
+    /// Drops a chunk, or keeps its memory.
     fn keep(&mut self, chunk: Chunk) {
-        if let Chunk::Vec(mut bytes, _) = chunk
-            && bytes.capacity() > self.spare.capacity()
-            && bytes.capacity() <= SPARE_CAPACITY
-        {
-            bytes.clear();
-            self.spare = bytes;
+        match chunk {
+            Chunk::Vec(mut bytes, _)
+                if bytes.capacity() > self.spare.capacity()
+                    && bytes.capacity() <= SPARE_CAPACITY =>
+            {
+                bytes.clear();
+                self.spare = bytes;
+            }
+            Chunk::Vec(..) | Chunk::Lease(_) => {}
+            Chunk::Bytes(bytes) => {
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(bytes))) {
+                    self.panic.get_or_insert(payload);
+                }
+            }
         }
+    }
+
+    /// What the destructor of a chunk panicked with, the first one since it was asked for.
+    #[inline]
+    pub fn take_panic(&mut self) -> Option<Box<dyn Any + Send>> {
+        self.panic.take()
     }
 
     /// Drops the chunks, keeps the memory.

@@ -3,16 +3,19 @@
 //! **Guarantees.** The descriptor is closed when the last holder lets go: the owner *and* every
 //! operation in flight hold one, so its number can not be reused between a submission and the
 //! kernel's use of it (cookbook §6.3 rule 6). What an orphaned receive or accept brought is kept
-//! here, in order, for the next one: no byte and no connection is lost to a dropped future.
+//! here, in order, for the next one: no byte and no connection is lost to a dropped future. While one
+//! may still bring something, or something is kept, the descriptor is *disturbed*, and the
+//! [`Engine`](super::Engine) holds later receives and accepts back.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 thread_local! {
     static CLOSED: Cell<u64> = const { Cell::new(0) };
-    static MADE: Cell<u64> = const { Cell::new(0) };
+    static MADE: Cell<u32> = const { Cell::new(0) };
 }
 
 /// How many descriptors this thread's loops have closed; a listener that ran out of descriptors
@@ -28,39 +31,56 @@ pub(crate) fn count_closed() {
 }
 
 /// A shared descriptor with its stash. Clones name the same descriptor.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Fd(Rc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     fd: OwnedFd,
-    id: u64,
-    stash: RefCell<Option<Box<Stash>>>,
+    id: u32,
+    /// `None` unless the descriptor is disturbed.
+    stash: Cell<Option<Box<Stash>>>,
 }
 
-#[derive(Debug, Default)]
+// Part of the price of a connection: with its counts it fits into the allocator's 48 bytes.
+const _: () = assert!(size_of::<Inner>() <= 24);
+
+#[derive(Default)]
 struct Stash {
     bytes: VecDeque<u8>,
     accepted: VecDeque<OwnedFd>,
     end: Option<i32>,
+    /// Takes that nobody waits for and whose last completion was not adopted.
+    orphans: u32,
+}
+
+impl Stash {
+    fn is_empty(&self) -> bool {
+        self.orphans == 0 && self.bytes.is_empty() && self.accepted.is_empty() && self.end.is_none()
+    }
+}
+
+impl fmt::Debug for Fd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fd({})", self.as_raw_fd())
+    }
 }
 
 impl Fd {
     /// Takes the descriptor over; it is closed when the last clone and the last operation let go.
     pub fn new(fd: OwnedFd) -> Self {
-        let id = MADE.get() + 1;
+        let id = MADE.get().wrapping_add(1).max(1);
         MADE.set(id);
         Self(Rc::new(Inner {
             fd,
             id,
-            stash: RefCell::new(None),
+            stash: Cell::new(None),
         }))
     }
 
     /// Tells descriptors of this thread apart even when their numbers are the same one, used again;
     /// never 0.
     #[inline]
-    pub(crate) fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u32 {
         self.0.id
     }
 
@@ -69,43 +89,92 @@ impl Fd {
         Rc::strong_count(&self.0) == 1
     }
 
-    fn with_stash<R>(&self, f: impl FnOnce(&mut Stash) -> R) -> R {
-        f(self.0.stash.borrow_mut().get_or_insert_default())
+    /// Works on the stash; `None` when there is none.
+    fn with_stash<R>(&self, f: impl FnOnce(&mut Stash) -> R) -> Option<R> {
+        let mut stash = self.0.stash.take()?;
+        let result = f(&mut stash);
+        if !stash.is_empty() {
+            self.0.stash.set(Some(stash));
+        }
+        Some(result)
+    }
+
+    fn add_to_stash(&self, f: impl FnOnce(&mut Stash)) {
+        let mut stash = self.0.stash.take().unwrap_or_default();
+        f(&mut stash);
+        if !stash.is_empty() {
+            self.0.stash.set(Some(stash));
+        }
+    }
+
+    /// Whether something is kept here, or may still be brought.
+    #[inline]
+    pub(super) fn is_disturbed(&self) -> bool {
+        // SAFETY: nobody else looks at the cell meanwhile: it belongs to this thread, and the
+        // reference ends here.
+        unsafe { (*self.0.stash.as_ptr()).is_some() }
+    }
+
+    /// Whether something may still be brought.
+    pub(super) fn has_orphans(&self) -> bool {
+        self.with_stash(|stash| stash.orphans > 0) == Some(true)
+    }
+
+    /// A receive or accept is orphaned.
+    pub(super) fn add_orphan(&self) {
+        self.add_to_stash(|stash| stash.orphans += 1);
+    }
+
+    /// Its last completion was adopted.
+    pub(super) fn drop_orphan(&self) {
+        self.with_stash(|stash| stash.orphans -= 1);
     }
 
     /// Keeps bytes that an orphaned receive brought.
     pub(crate) fn stash_bytes(&self, bytes: &[u8]) {
-        self.with_stash(|stash| stash.bytes.extend(bytes));
+        self.add_to_stash(|stash| stash.bytes.extend(bytes));
     }
 
     /// Keeps an end of stream (0) or an error (negated errno) that an orphaned receive met.
     pub(crate) fn stash_end(&self, result: i32) {
-        self.with_stash(|stash| stash.end = Some(result));
+        self.add_to_stash(|stash| stash.end = Some(result));
     }
 
     /// Keeps a connection that an orphaned accept brought.
     pub(crate) fn stash_accepted(&self, fd: OwnedFd) {
-        self.with_stash(|stash| stash.accepted.push_back(fd));
+        self.add_to_stash(|stash| stash.accepted.push_back(fd));
     }
 
     /// Moves stashed bytes to `buf`: how many, or the stashed end (0 or a negated errno), or
-    /// `None` when the stash is empty.
+    /// `None` when nothing is kept.
+    ///
+    /// There is no need to call it before a receive, which gets them by itself.
     pub fn take_bytes(&self, buf: &mut [u8]) -> Option<i32> {
-        let mut stash = self.0.stash.borrow_mut();
-        let stash = stash.as_mut()?;
-        if stash.bytes.is_empty() {
-            return stash.end.take();
-        }
-        let n = buf.len().min(stash.bytes.len());
-        for (to, from) in buf.iter_mut().zip(stash.bytes.drain(..n)) {
-            *to = from;
-        }
-        i32::try_from(n).ok()
+        self.with_stash(|stash| {
+            if stash.bytes.is_empty() {
+                return stash.end.take();
+            }
+            let n = buf.len().min(stash.bytes.len());
+            for (to, from) in buf.iter_mut().zip(stash.bytes.drain(..n)) {
+                *to = from;
+            }
+            i32::try_from(n).ok()
+        })?
+    }
+
+    /// Takes all stashed bytes, or else the stashed end.
+    pub(super) fn take_all(&self) -> Option<Result<Vec<u8>, i32>> {
+        self.with_stash(|stash| match std::mem::take(&mut stash.bytes) {
+            bytes if bytes.is_empty() => stash.end.take().map(Err),
+            bytes => Some(Ok(bytes.into())),
+        })?
     }
 
     /// Takes the oldest stashed connection.
+    ///
+    /// There is no need to call it before an accept, which gets it by itself.
     pub fn take_accepted(&self) -> Option<OwnedFd> {
-        self.0.stash.borrow_mut().as_mut()?.accepted.pop_front()
+        self.with_stash(|stash| stash.accepted.pop_front())?
     }
 }
 

@@ -5,11 +5,13 @@
 //! completion.
 //!
 //! ```text
-//!            submit(key, op)                      park(…)                    dispatch
-//!  loop ──────────────────────▶ driver ──▶ kernel ───────▶ Completion ─▶ OpTable ─▶ waker | ready queue
-//!    │                             ▲                                        │
-//!    └── insert(op, target) ─▶ OpTable (owns buffers, fd, target) ◀─────────┘ until the final completion
+//!        start(op, target)        submit(key, op)           park(…)
+//!  loop ──────────────────▶ Engine ──────────────▶ driver ──▶ kernel ──▶ Completion ─▶ waker | ready queue
+//!                             │                                              ▲
+//!                             └─ OpTable: owns buffers, fd, target, until ───┘ the final completion
 //! ```
+//!
+//! The [`Engine`] keeps table and driver together: what is in flight can not be reached from outside.
 //!
 //! # What a driver promises
 //!
@@ -36,6 +38,7 @@ mod buf;
 mod chunk;
 mod closed;
 mod counters;
+mod engine;
 pub mod epoll;
 mod fd;
 mod lease;
@@ -52,8 +55,8 @@ use std::sync::Arc;
 
 pub use buf::Buf;
 pub use chunk::{Chunk, Gather, MAX_VECTORS};
-pub(crate) use closed::ClosedDriver;
 pub use counters::Counters;
+pub use engine::Engine;
 pub(crate) use fd::count_closed;
 pub use fd::{Fd, closed_count};
 pub use lease::Lease;
@@ -61,7 +64,8 @@ pub use op::{Op, SockAddr};
 pub use pool::{BUFFER_SIZE, MAX_BUFFERS, Pool, SEGMENT_BUFFERS};
 pub(crate) use table::MAX_OPERATIONS;
 pub use table::OpTable;
-pub use target::{Adopted, Complete, Delivery, Dispatch, Event, Orphaned, Polled, Target};
+pub use target::{Adopted, Complete, Event, Orphaned, Polled, Target};
+pub(crate) use target::{Delivery, Dispatch};
 
 /// Which driver a loop runs on, or shall run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,7 +135,8 @@ impl Key {
 /// What the kernel (or epoll in its name) answered to one operation.
 ///
 /// `result` is zero or more on success and a negated errno on failure.
-#[derive(Clone, Copy, Debug)]
+/// It may own a descriptor or a buffer, so it can be moved, and is heard of once.
+#[derive(Debug)]
 #[must_use = "a completion may own a buffer or a descriptor"]
 pub struct Completion {
     pub(crate) key: Key,
@@ -147,6 +152,19 @@ pub(crate) const FLAG_MORE: u32 = 2;
 pub(crate) const FLAG_FD: u32 = 1 << 8;
 /// The buffer was filled by the driver itself ([`Pool::fill`]), not by the kernel.
 pub(crate) const FLAG_FILLED: u32 = 1 << 9;
+/// The buffer is on the heap ([`Pool::bring`]).
+pub(crate) const FLAG_BROUGHT: u32 = 1 << 10;
+
+impl Drop for Completion {
+    /// One that nobody heard of closes its descriptor.
+    #[inline]
+    fn drop(&mut self) {
+        if self.flags & FLAG_FD != 0 {
+            // SAFETY: the flag says that the completion owns the descriptor; it was not taken apart.
+            drop(unsafe { op::own(self.result) });
+        }
+    }
+}
 
 impl Completion {
     /// The final completion of `key`.
@@ -185,6 +203,22 @@ impl Completion {
             result: len,
             flags: FLAG_BUFFER | FLAG_FILLED | FLAG_MORE | (id as u32) << 16,
         }
+    }
+
+    /// Bytes on the heap that the pool was given as `number`; the receive goes on.
+    const fn brought(key: Key, number: u16, len: i32) -> Self {
+        Self {
+            key,
+            result: len,
+            flags: FLAG_BUFFER | FLAG_BROUGHT | FLAG_MORE | (number as u32) << 16,
+        }
+    }
+
+    /// Takes it apart. What it owns is the caller's from now on.
+    #[inline]
+    fn into_parts(self) -> (Key, i32, u32) {
+        let this = std::mem::ManuallyDrop::new(self);
+        (this.key, this.result, this.flags)
     }
 
     /// The operation this belongs to.
@@ -239,9 +273,9 @@ pub trait Driver {
     /// One that passes operations on to another driver takes the contract over.
     ///
     /// # Safety
-    /// `op` stands in an [`OpTable`] at `key`, is neither changed nor replaced from now on, and the
-    /// table is given no final completion of `key` but the one that this driver reports: until then
-    /// the kernel may read and write what the operation owns.
+    /// `op` stands in an [`OpTable`] at `key`, and is neither changed nor replaced from now on. The table
+    /// is given no final completion of `key` but the one that this driver reports: until then the kernel
+    /// may read and write what the operation owns. Every park until then is given that table.
     unsafe fn submit(&mut self, key: Key, op: &mut Op);
 
     /// Asks the kernel to end the operation. It completes as usual, with `-ECANCELED` if the cancel
@@ -274,29 +308,4 @@ pub trait Driver {
     /// The last call: nothing is in flight, or (`leaked` above 0) that many operations never came
     /// back and the kernel may still write to their memory, which therefore is never freed.
     fn shut_down(&mut self, leaked: usize);
-}
-
-/// Cancels everything in the table and reaps it, for at most `deadline` nanoseconds.
-///
-/// Completions are dispatched to nobody: results are adopted by the orphan rule of their operation.
-/// Returns the names of the operations that did not come back; those stay in the table, which
-/// leaks them on purpose when it is dropped. This is the only correct end of a driver (the kernel
-/// does not wait when a ring is closed: trap T2).
-pub fn drain(driver: &mut dyn Driver, table: &mut OpTable, deadline: u64) -> Vec<&'static str> {
-    let end = driver.now().saturating_add(deadline);
-    let mut out = Completions::new();
-    for key in table.keys() {
-        if table.orphan(key).adopt() {
-            driver.cancel(key);
-        }
-    }
-    while table.in_flight() > 0 && driver.now() < end {
-        if driver.park(table, Park::Until(end), &mut out).is_err() {
-            break;
-        }
-        for completion in out.drain(..) {
-            table.reap(completion, driver.pool());
-        }
-    }
-    table.names_in_flight()
 }

@@ -161,6 +161,18 @@ impl Op {
         )
     }
 
+    /// The descriptor that the operation takes bytes or connections from.
+    #[inline]
+    pub(super) fn takes(&self) -> Option<&Fd> {
+        match self {
+            Self::Recv { fd, .. }
+            | Self::RecvMulti { fd }
+            | Self::Accept { fd }
+            | Self::AcceptMulti { fd } => Some(fd),
+            _ => None,
+        }
+    }
+
     /// The descriptor the operation works on.
     pub fn fd(&self) -> Option<&Fd> {
         match self {

@@ -15,8 +15,9 @@
 //! none and fewer than 256 circulate, up to [`MAX_BUFFERS`]. It belongs to one thread; only [`Segment`] crosses threads.
 
 use super::lease::Lease;
-use super::{FLAG_FILLED, Unpark};
+use super::{FLAG_BROUGHT, FLAG_FILLED, Unpark};
 use crate::ring::BufRing;
+use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -143,6 +144,8 @@ pub struct Pool {
     lent: Cell<usize>,
     outside: Cell<usize>,
     refused: Cell<u64>,
+    /// Bytes on the heap that completions bring.
+    brought: RefCell<Slab<Vec<u8>>>,
     limit: usize,
     shared: Arc<Shared>,
 }
@@ -160,6 +163,7 @@ impl Pool {
             lent: Cell::new(0),
             outside: Cell::new(0),
             refused: Cell::new(0),
+            brought: RefCell::default(),
             limit: limit.clamp(1, MAX_BUFFERS),
             shared: Arc::default(),
         });
@@ -270,15 +274,37 @@ impl Pool {
         Some((id, count))
     }
 
+    /// Whether a completion can name one more piece of [`bring`](Self::bring)'s.
+    pub(super) fn may_bring(&self) -> bool {
+        self.brought.borrow().len() < usize::from(u16::MAX)
+    }
+
+    /// Takes bytes on the heap over, which a completion is to bring that names this number.
+    pub(super) fn bring(&self, bytes: Vec<u8>) -> u16 {
+        // The slab's keys are below the most it ever held at once.
+        self.brought.borrow_mut().insert(bytes) as u16
+    }
+
+    /// What [`bring`](Self::bring) took over.
+    #[cold]
+    fn claim_brought(&self, number: u16) -> Option<Lease> {
+        let bytes = self.brought.borrow_mut().try_remove(number as usize);
+        if bytes.is_none() {
+            self.refused.set(self.refused.get() + 1);
+        }
+        bytes.map(Lease::from)
+    }
+
     /// The lease of a buffer that just got `len` bytes; `flags` are the completion's and say which
     /// and from whom. `None`, counted in [`Pool::refused`], when the buffer is not in that state: the
     /// completion lies.
     #[inline]
     pub(super) fn claim(self: &Rc<Self>, flags: u32, len: i32) -> Option<Lease> {
         let id = (flags >> 16) as u16;
-        let held_by = match flags & FLAG_FILLED {
+        let held_by = match flags & (FLAG_FILLED | FLAG_BROUGHT) {
             0 => KERNEL,
-            _ => FILLED,
+            FLAG_FILLED => FILLED,
+            _ => return self.claim_brought(id),
         };
         let state = self.states.get(id as usize);
         match (state, u32::try_from(len)) {

@@ -1,14 +1,19 @@
 //! The op table: owner of everything in flight.
 //!
 //! **Guarantees.**
-//! * An entry owns its operation (buffers, descriptor) and its completion target from
-//!   [`OpTable::insert`] until the operation's own final completion was reaped, whatever happened to
+//! * An entry owns its operation (buffers, descriptor) and its completion target from its insertion
+//!   until the operation's own final completion was reaped, whatever happened to
 //!   the future that started it. A future is only a handle: dropping it, forgetting it, panicking
 //!   near it are sound.
 //! * Entries stand in chunks that never move.
 //! * Keys carry a generation; a completion with a stale one is counted and ignored (trap T24).
 //! * A table that is dropped with operations in flight leaks them: memory the kernel may write is
 //!   never freed (trap T2).
+//!
+//! * A take (receive, accept) without a target is counted on its descriptor until its result was adopted.
+//!
+//! **Who may touch it.** The [`Engine`](super::Engine) it belongs to. A driver is lent it while it is
+//! parked, to look its operations up.
 //!
 //! Nothing here calls user code while the table is borrowed: wakers, targets and adopted results are
 //! handed to the caller.
@@ -23,8 +28,9 @@
 use super::op::Op;
 use super::pool::Pool;
 use super::target::{Adopted, Delivery, Dispatch, Event, Orphaned, Parts, Polled, Target};
-use super::{Completion, Driver, FLAG_BUFFER, FLAG_FD, FLAG_MORE, Key};
+use super::{Completion, FLAG_BUFFER, FLAG_FD, FLAG_MORE, Key};
 use crate::ready::{Kind, ReadyEntry};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -47,36 +53,44 @@ enum Phase {
 struct Entry {
     generation: u32,
     phase: Phase,
-    /// While vacant: the next vacant entry.
-    next: u32,
-    /// While done: the result.
-    result: i32,
+    /// While vacant: the next vacant entry. While done: the result.
+    word: u32,
+    /// While done, for a waiter: the descriptor that came with the result.
+    fd: Option<OwnedFd>,
     /// `None` exactly while vacant.
     op: Option<Op>,
     /// `Orphan` while vacant.
     target: Target,
-    /// While done, for a waiter: what came with the result.
-    parts: Parts,
 }
+
+// Part of the price of an idle connection.
+const _: () = assert!(size_of::<Entry>() <= 88);
 
 impl Entry {
     const fn vacant(next: u32) -> Self {
         Self {
             generation: 0,
             phase: Phase::Vacant,
-            next,
-            result: 0,
+            word: next,
+            fd: None,
             op: None,
             target: Target::Orphan,
-            parts: Parts {
-                lease: None,
-                fd: None,
-            },
         }
+    }
+
+    /// Notes that nobody waits for the operation any more.
+    fn make_orphan(&mut self) -> Target {
+        let target = std::mem::replace(&mut self.target, Target::Orphan);
+        if !matches!(target, Target::Orphan)
+            && let Some(fd) = self.op.as_ref().and_then(Op::takes)
+        {
+            fd.add_orphan();
+        }
+        target
     }
 }
 
-/// The table; see the module.
+/// The operations of one engine; see the module.
 pub struct OpTable {
     chunks: Vec<Box<[Entry; CHUNK]>>,
     free: u32,
@@ -100,7 +114,7 @@ impl Default for OpTable {
 }
 
 impl OpTable {
-    /// An empty table.
+    /// An empty table. Only an [`Engine`](super::Engine) puts something into it.
     pub fn new() -> Self {
         Self::default()
     }
@@ -139,35 +153,26 @@ impl OpTable {
 
     /// Takes an operation over; its key names it until its final completion has been taken.
     #[inline]
-    pub fn insert(&mut self, op: Op, target: Target) -> Key {
+    pub(super) fn insert(&mut self, op: Op, target: Target) -> Key {
         if self.free == NO_ENTRY {
             self.add_chunk();
+        }
+        if matches!(target, Target::Orphan)
+            && let Some(fd) = op.takes()
+        {
+            fd.add_orphan();
         }
         let index = self.free;
         let entry = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
         entry.phase = Phase::InFlight;
         entry.op = Some(op);
         entry.target = target;
-        self.free = entry.next;
+        self.free = entry.word;
         self.in_flight += 1;
         Key {
             index,
             generation: entry.generation,
         }
-    }
-
-    /// Takes an operation over and starts it. Only for the loop's core, which keeps table and driver
-    /// together and to itself.
-    #[inline]
-    pub(crate) fn start(&mut self, driver: &mut dyn Driver, op: Op, target: Target) -> Key {
-        let key = self.insert(op, target);
-        let Some(op) = self.op_mut(key) else {
-            unreachable!("inserted above")
-        };
-        // SAFETY: the operation stands in this table at its key. The core neither changes it nor
-        // lets anybody else, and gives the table only completions that this driver reported.
-        unsafe { driver.submit(key, op) };
-        key
     }
 
     /// Makes an entry vacant whose members were taken out. The key is stale from now on.
@@ -177,22 +182,22 @@ impl OpTable {
         let Some(entry) = self.entry(key) else { return };
         entry.phase = Phase::Vacant;
         entry.generation = entry.generation.wrapping_add(1);
-        entry.next = next;
+        entry.word = next;
         self.free = key.index;
     }
 
     /// Takes an entry's members out; `None` when it is vacant already. The key is stale from now on.
     #[inline]
-    fn free(&mut self, key: Key) -> Option<(Op, Target, Parts)> {
+    fn free(&mut self, key: Key) -> Option<(Op, Target, Option<OwnedFd>)> {
         let entry = self.entry(key)?;
         let op = entry.op.take()?;
         let target = std::mem::replace(&mut entry.target, Target::Orphan);
-        let parts = std::mem::take(&mut entry.parts);
+        let fd = entry.fd.take();
         self.vacate(key);
-        Some((op, target, parts))
+        Some((op, target, fd))
     }
 
-    /// The operation, while it is in flight.
+    /// The operation, while it is in flight. For drivers, in a park.
     #[inline]
     pub fn op_mut(&mut self, key: Key) -> Option<&mut Op> {
         let entry = self.entry(key)?;
@@ -204,14 +209,14 @@ impl OpTable {
 
     /// Whether the operation is in flight: its final completion was not reported yet.
     #[inline]
-    pub fn is_in_flight(&mut self, key: Key) -> bool {
+    pub(super) fn is_in_flight(&mut self, key: Key) -> bool {
         self.op_mut(key).is_some()
     }
 
     /// Takes one completion in and says what to do for it.
     #[inline]
-    pub fn dispatch(&mut self, completion: Completion, pool: &Rc<Pool>) -> Dispatch {
-        let Completion { key, result, flags } = completion;
+    pub(super) fn dispatch(&mut self, completion: Completion, pool: &Rc<Pool>) -> Dispatch {
+        let (key, result, flags) = completion.into_parts();
         let entry = self
             .entry(key)
             .filter(|entry| entry.phase == Phase::InFlight);
@@ -234,13 +239,11 @@ impl OpTable {
                 kind: Kind::Completion,
             });
         }
-        self.dispatch_to_future(completion, pool)
+        self.dispatch_to_future(key, result, Parts::take(result, flags, pool), flags)
     }
 
     /// The same for an operation in flight whose target is a waiter, or nobody.
-    fn dispatch_to_future(&mut self, completion: Completion, pool: &Rc<Pool>) -> Dispatch {
-        let Completion { key, result, flags } = completion;
-        let parts = Parts::take(result, flags, pool);
+    fn dispatch_to_future(&mut self, key: Key, result: i32, parts: Parts, flags: u32) -> Dispatch {
         let Some(entry) = self.entry(key) else {
             unreachable!("the caller looked it up")
         };
@@ -255,8 +258,13 @@ impl OpTable {
         if let Target::Waiter(waker) = &mut entry.target {
             let waker = std::mem::replace(waker, Waker::noop().clone());
             entry.phase = Phase::Done;
-            entry.result = result;
-            entry.parts = parts;
+            entry.word = result as u32;
+            let Parts { lease, fd } = parts;
+            entry.fd = fd;
+            if let (Some(op), Some(_)) = (&entry.op, &lease) {
+                // A waiter hears of no bytes in a buffer of the pool: they are the next receive's.
+                op.adopt(result, Parts { lease, fd: None });
+            }
             self.in_flight -= 1;
             return Dispatch::Wake(waker);
         }
@@ -265,13 +273,18 @@ impl OpTable {
         let Some((op, ..)) = self.free(key) else {
             unreachable!("an operation in flight")
         };
-        Dispatch::Drop(Adopted { op, result, parts })
+        Dispatch::Drop(Adopted {
+            op,
+            result,
+            parts,
+            counted: true,
+        })
     }
 
     /// What a ready entry of kind [`Kind::Completion`] brings, and to whom. When the target was
     /// orphaned meanwhile, the result is adopted.
     #[inline]
-    pub fn deliver(&mut self, ready: ReadyEntry, pool: &Rc<Pool>) -> Delivery {
+    pub(super) fn deliver(&mut self, ready: ReadyEntry, pool: &Rc<Pool>) -> Delivery {
         let key = Key {
             index: ready.index,
             generation: ready.generation,
@@ -304,7 +317,7 @@ impl OpTable {
     }
 
     /// As [`deliver`](Self::deliver), in the form that fits every completion.
-    pub fn event(&mut self, ready: ReadyEntry, pool: &Rc<Pool>) -> Delivery {
+    fn event(&mut self, ready: ReadyEntry, pool: &Rc<Pool>) -> Delivery {
         let key = Key {
             index: ready.index,
             generation: ready.generation,
@@ -329,7 +342,12 @@ impl OpTable {
             match self.free(key) {
                 Some((op, Target::Callback(target), _)) => (target, Some(op)),
                 Some((op, Target::Waiter(_) | Target::Orphan, _)) => {
-                    return Delivery::Adopt(Adopted { op, result, parts });
+                    return Delivery::Adopt(Adopted {
+                        op,
+                        result,
+                        parts,
+                        counted: true,
+                    });
                 }
                 None => return Delivery::Nothing,
             }
@@ -351,7 +369,7 @@ impl OpTable {
     ///
     /// # Panics
     /// With a stale key: a future that finished must not be polled again.
-    pub fn poll(&mut self, key: Key, waker: &Waker) -> Polled {
+    pub(super) fn poll(&mut self, key: Key, waker: &Waker) -> Polled {
         let entry = self.entry(key).expect("polled an operation that is gone");
         if entry.phase == Phase::InFlight {
             return match &entry.target {
@@ -359,9 +377,9 @@ impl OpTable {
                 _ => Polled::WantsWaker,
             };
         }
-        let result = entry.result;
+        let result = entry.word as i32;
         match self.free(key) {
-            Some((op, _, parts)) => Polled::Done(op, result, parts.fd),
+            Some((op, _, fd)) => Polled::Done(op, result, fd),
             None => Polled::Waits,
         }
     }
@@ -369,32 +387,36 @@ impl OpTable {
     /// Replaces the target of an operation in flight; the one that is not needed any more is to be
     /// dropped outside any borrow.
     #[must_use = "drop it outside any borrow"]
-    pub fn set_target(&mut self, key: Key, target: Target) -> Target {
+    pub(super) fn set_target(&mut self, key: Key, target: Target) -> Target {
         match self.entry(key) {
-            Some(entry) if entry.phase == Phase::InFlight => {
+            Some(entry)
+                if entry.phase == Phase::InFlight && !matches!(entry.target, Target::Orphan) =>
+            {
                 std::mem::replace(&mut entry.target, target)
             }
+            // Nobody waits again for what was given up.
             _ => target,
         }
     }
 
     /// Takes the target away. What the operation still brings is adopted by its orphan rule.
-    pub fn orphan(&mut self, key: Key) -> Orphaned {
+    pub(super) fn orphan(&mut self, key: Key) -> Orphaned {
         let Some(entry) = self.entry(key) else {
             return Orphaned::Stale;
         };
         match (entry.phase, &entry.target) {
-            (Phase::InFlight, _) => {
-                Orphaned::InFlight(std::mem::replace(&mut entry.target, Target::Orphan))
-            }
+            (Phase::InFlight, _) => Orphaned::InFlight(entry.make_orphan()),
             // `deliver` will adopt it.
-            (Phase::Done, Target::Callback(_)) => {
-                Orphaned::Queued(std::mem::replace(&mut entry.target, Target::Orphan))
-            }
+            (Phase::Done, Target::Callback(_)) => Orphaned::Queued(entry.make_orphan()),
             (Phase::Done, Target::Waiter(_)) => {
-                let result = entry.result;
+                let result = entry.word as i32;
                 match self.free(key) {
-                    Some((op, _, parts)) => Orphaned::Done(Adopted { op, result, parts }),
+                    Some((op, _, fd)) => Orphaned::Done(Adopted {
+                        op,
+                        result,
+                        parts: Parts { lease: None, fd },
+                        counted: false,
+                    }),
                     None => Orphaned::Stale,
                 }
             }
@@ -402,32 +424,23 @@ impl OpTable {
         }
     }
 
-    /// Takes in a completion when no loop runs any more: nobody hears of it, it is adopted.
-    pub(super) fn reap(&mut self, completion: Completion, pool: &Rc<Pool>) {
-        match self.dispatch(completion, pool) {
-            Dispatch::Ready(ready) => self.deliver(ready, pool).discard(),
-            Dispatch::Drop(adopted) => adopted.adopt(),
-            Dispatch::Wake(_) | Dispatch::Nothing => {}
-        }
-    }
-
     /// How many operations are in flight.
-    pub fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
     /// Completions for operations that were gone.
-    pub fn stale(&self) -> u64 {
+    pub(super) fn stale(&self) -> u64 {
         self.stale
     }
 
     /// Results that came for nobody and went where the rule of their operation says.
-    pub fn adopted(&self) -> u64 {
+    pub(super) fn adopted(&self) -> u64 {
         self.adopted
     }
 
     /// The keys of all entries that are not vacant.
-    pub fn keys(&self) -> Vec<Key> {
+    pub(super) fn keys(&self) -> Vec<Key> {
         self.entries()
             .filter(|(_, entry)| entry.phase != Phase::Vacant)
             .map(|(index, entry)| Key {
@@ -438,7 +451,7 @@ impl OpTable {
     }
 
     /// The names of the operations in flight.
-    pub fn names_in_flight(&self) -> Vec<&'static str> {
+    pub(super) fn names_in_flight(&self) -> Vec<&'static str> {
         self.entries()
             .filter(|(_, entry)| entry.phase == Phase::InFlight)
             .filter_map(|(_, entry)| entry.op.as_ref().map(Op::name))

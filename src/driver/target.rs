@@ -46,7 +46,7 @@ pub trait Complete {
 }
 
 /// What a completion brings to a [`Complete`] target.
-pub enum Delivery {
+pub(crate) enum Delivery {
     /// For [`Complete::received`].
     Data(Rc<dyn Complete>, Key, Lease),
     /// For [`Complete::sent`].
@@ -62,7 +62,7 @@ pub enum Delivery {
 impl Delivery {
     /// Calls the target.
     #[inline]
-    pub fn call(self) {
+    pub(crate) fn call(self) {
         match self {
             Self::Data(target, key, lease) => target.received(key, lease),
             Self::Sent(target, key, send, result) => target.sent(key, send, result),
@@ -73,7 +73,7 @@ impl Delivery {
     }
 
     /// Tells nobody any more; what nobody was to hear of is adopted all the same.
-    pub fn discard(self) {
+    pub(crate) fn discard(self) {
         if let Self::Adopt(adopted) = self {
             adopted.adopt();
         }
@@ -116,7 +116,7 @@ impl Event {
     }
 }
 
-/// What [`OpTable::poll`](super::OpTable::poll) found.
+/// What [`Engine::poll`](super::Engine::poll) found.
 pub enum Polled {
     /// The operation, its result, and the descriptor it made.
     Done(Op, i32, Option<OwnedFd>),
@@ -127,7 +127,7 @@ pub enum Polled {
 }
 
 /// What the loop has to do for a completion.
-pub enum Dispatch {
+pub(crate) enum Dispatch {
     /// Push this entry to the ready queue.
     Ready(ReadyEntry),
     /// Wake the future.
@@ -167,17 +167,24 @@ pub struct Adopted {
     pub(super) op: Op,
     pub(super) result: i32,
     pub(super) parts: Parts,
+    /// Its descriptor counts it among the orphans.
+    pub(super) counted: bool,
 }
 
 impl Adopted {
     /// Applies the operation's orphan rule.
     pub fn adopt(self) {
         self.op.adopt(self.result, self.parts);
+        if self.counted
+            && let Some(fd) = self.op.takes()
+        {
+            fd.drop_orphan();
+        }
     }
 }
 
-/// What [`OpTable::orphan`](super::OpTable::orphan) found. The target that was taken away comes along, to be dropped
-/// outside any borrow.
+/// What [`Engine::orphan`](super::Engine::orphan) found. The target that was taken away comes along, to be
+/// dropped outside any borrow.
 #[must_use = "call adopt()"]
 pub enum Orphaned {
     /// The operation goes on without its target: ask the driver to cancel it.
@@ -191,6 +198,11 @@ pub enum Orphaned {
 }
 
 impl Orphaned {
+    /// Whether the operation is still in flight.
+    pub fn is_in_flight(&self) -> bool {
+        matches!(self, Self::InFlight(_))
+    }
+
     /// Drops the target and adopts the result, if there is one; whether the operation is still in
     /// flight.
     pub fn adopt(self) -> bool {

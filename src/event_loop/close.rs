@@ -12,7 +12,7 @@
 
 use super::core::Core;
 use super::exception::ExceptionContext;
-use crate::driver::{ClosedDriver, drain};
+use crate::driver::{Completion, Completions, Dispatch, Park};
 use crate::ready::Kind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -31,7 +31,7 @@ impl Core {
         self.timers.borrow_mut().clear();
         self.tasks.close();
         self.drop_transports();
-        let names = self.close_driver(deadline);
+        let names = self.close_engine(deadline);
         self.leaked.set(names.len());
         if !names.is_empty() {
             self.report(ExceptionContext::new(format!(
@@ -62,30 +62,55 @@ impl Core {
         }
         while let Some(entry) = self.ready.pop() {
             if entry.kind == Kind::Completion {
-                let delivery = self.table.borrow_mut().deliver(entry, &self.pool);
+                let delivery = self.engine.borrow_mut().deliver(entry);
                 self.guard_drop(|| delivery.discard());
             }
         }
     }
 
-    /// The names of the operations that did not come back.
-    fn close_driver(&self, deadline: u64) -> Vec<&'static str> {
-        let stand_in = Box::new(ClosedDriver::instead_of(&**self.driver.borrow()));
-        let mut driver = self.driver.replace(stand_in);
-        let mut table = self.table.take();
-        let mut names = None;
-        while names.is_none() {
-            // A target whose destructor panics is gone: the next round goes on behind it.
-            self.guard_drop(|| names = Some(drain(&mut *driver, &mut table, deadline)));
+    /// The names of the operations that did not come back. What the destructors of targets and buffers
+    /// submit meanwhile is refused by the same engine.
+    fn close_engine(&self, deadline: u64) -> Vec<&'static str> {
+        let end = self.now().saturating_add(deadline);
+        let keys = self.engine.borrow().keys();
+        for key in keys {
+            let orphaned = self.engine.borrow_mut().orphan(key);
+            let in_flight = orphaned.is_in_flight();
+            self.guard_drop(|| {
+                orphaned.adopt();
+            });
+            if in_flight {
+                self.engine.borrow_mut().cancel(key);
+            }
         }
-        let names = names.unwrap_or_default();
-        driver.shut_down(names.len());
-        // Once more, for the last counts.
-        let stand_in = Box::new(ClosedDriver::instead_of(&*driver));
-        self.driver.replace(stand_in);
-        self.pool.forget_unpark();
-        self.table.replace(table);
-        names
+        let mut out = Completions::new();
+        while self.reap(end, &mut out) {
+            for completion in out.drain(..) {
+                self.guard_drop(|| self.settle(completion));
+            }
+        }
+        self.engine.borrow_mut().shut_down()
+    }
+
+    /// Parks if there is something to wait for; whether there was.
+    fn reap(&self, end: u64, out: &mut Completions) -> bool {
+        let mut engine = self.engine.borrow_mut();
+        engine.in_flight() > 0
+            && engine.driver().now() < end
+            && engine.park(Park::Until(end), out).is_ok()
+    }
+
+    /// Takes in a completion that nobody is to hear of.
+    fn settle(&self, completion: Completion) {
+        let dispatch = self.engine.borrow_mut().dispatch(completion);
+        match dispatch {
+            Dispatch::Ready(entry) => {
+                let delivery = self.engine.borrow_mut().deliver(entry);
+                delivery.discard();
+            }
+            Dispatch::Drop(adopted) => adopted.adopt(),
+            Dispatch::Wake(_) | Dispatch::Nothing => {}
+        }
     }
 
     fn guard_drop(&self, drop: impl FnOnce()) {

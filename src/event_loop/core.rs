@@ -1,6 +1,6 @@
 //! The core: what every part of a loop shares.
 //!
-//! **Guarantees.** Driver, op table, pool, ready queue, tasks, callbacks and timers of one loop, of
+//! **Guarantees.** Engine (driver and operations), pool, ready queue, tasks, callbacks and timers of one loop, of
 //! one thread. No method holds a borrow while it calls user code (callbacks, wakers, destructors of
 //! results), so everything may be called from everywhere.
 //!
@@ -15,14 +15,17 @@ use super::exception::{Exception, ExceptionContext, Reporter};
 use super::handle::HandleOwner;
 use super::timers::{TimerId, Timers};
 use crate::driver::{
-    Completion, Completions, Counters, Driver, DriverKind, Gather, Key, Op, OpTable, Pool, Target,
+    Adopted, Completion, Completions, Counters, Delivery, Dispatch, Driver, DriverKind, Engine,
+    Gather, Key, Op, Pool, Target,
 };
 use crate::ready::{ReadyEntry, ReadyQueue};
 use crate::task::{
     CallBody, CallKey, CallOnce, Callbacks, Context, LocalTask, Report, TaskHost, Tasks, all_tasks,
 };
 use slab::Slab;
+use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 
 /// What must end with the loop: transports. They and their protocols usually hold each other, so
@@ -45,8 +48,7 @@ const SPARE_GATHERS: usize = 256;
 /// See the module.
 pub struct Core {
     pub(super) ready: Rc<ReadyQueue>,
-    pub(super) table: RefCell<OpTable>,
-    pub(super) driver: RefCell<Box<dyn Driver>>,
+    pub(super) engine: RefCell<Engine>,
     pub(super) pool: Rc<Pool>,
     pub(super) tasks: Rc<Tasks>,
     pub(super) callbacks: Callbacks,
@@ -90,10 +92,9 @@ impl Core {
         Self {
             ready,
             tasks,
-            table: RefCell::default(),
             pool: driver.pool().clone(),
             kind: driver.kind(),
-            driver: RefCell::new(driver),
+            engine: RefCell::new(Engine::new(driver)),
             callbacks: Callbacks::new(),
             timers: RefCell::default(),
             ended: RefCell::default(),
@@ -121,7 +122,7 @@ impl Core {
 
     /// What the driver chose at start-up and why.
     pub fn driver_report(&self) -> String {
-        self.driver.borrow().report()
+        self.engine.borrow().driver().report()
     }
 
     /// The receive pool.
@@ -136,7 +137,7 @@ impl Core {
 
     /// Nanoseconds of the loop's clock.
     pub fn now(&self) -> u64 {
-        self.driver.borrow().now()
+        self.engine.borrow().driver().now()
     }
 
     /// Whether the loop was closed.
@@ -166,17 +167,17 @@ impl Core {
 
     /// What the loop counts: the driver's totals and how much is held now.
     pub fn stats(&self) -> Stats {
-        let table = self.table.borrow();
-        let driver = self.driver.borrow().counters();
+        let engine = self.engine.borrow();
+        let driver = engine.driver().counters();
         Stats {
             driver: Counters {
-                stale: driver.stale + table.stale(),
+                stale: driver.stale + engine.stale(),
                 ..driver
             },
-            live_operations: table.in_flight(),
+            live_operations: engine.in_flight(),
             buffers: self.pool.size(),
             lent_buffers: self.pool.lent(),
-            adopted_orphans: table.adopted(),
+            adopted_orphans: engine.adopted(),
             leaked_operations: self.leaked.get(),
             tasks: self.tasks.len(),
             timers: self.timers.borrow().len(),
@@ -192,8 +193,7 @@ impl Core {
         if self.closed.get() {
             return self.refuse(op, target);
         }
-        let mut driver = self.driver.borrow_mut();
-        let key = self.table.borrow_mut().start(&mut **driver, op, target);
+        let key = self.engine.borrow_mut().start(op, target);
         self.submitted.set(true);
         key
     }
@@ -201,20 +201,16 @@ impl Core {
     /// The loop is closed: a future gets its `-ECANCELED`, a callback hears nothing any more.
     #[cold]
     fn refuse(&self, op: Op, target: Target) -> Key {
-        let target = match target {
-            Target::Waiter(waker) => Target::Waiter(waker),
-            Target::Callback(_) | Target::Orphan => Target::Orphan,
-        };
-        let key = self.table.borrow_mut().insert(op, target);
-        self.dispatch(Completion::last(key, -libc::ECANCELED));
+        let (key, refused) = self.engine.borrow_mut().refuse(op, target);
+        self.act(refused);
         key
     }
 
     /// Asks for the end of an operation; it completes as usual. Stale keys are ignored.
     pub fn cancel(&self, key: Key) {
-        let in_flight = self.table.borrow_mut().is_in_flight(key);
-        if in_flight && !self.closed.get() {
-            self.driver.borrow_mut().cancel(key);
+        let mut engine = self.engine.borrow_mut();
+        if engine.is_in_flight(key) && !self.closed.get() {
+            engine.cancel(key);
             self.submitted.set(true);
         }
     }
@@ -222,9 +218,9 @@ impl Core {
     /// Nobody waits for this operation any more: cancels it, and lets its orphan rule keep what it
     /// still brings.
     pub fn abandon(&self, key: Key) {
-        let orphaned = self.table.borrow_mut().orphan(key);
+        let orphaned = self.engine.borrow_mut().orphan(key);
         if orphaned.adopt() && !self.closed.get() {
-            self.driver.borrow_mut().cancel(key);
+            self.engine.borrow_mut().cancel(key);
             self.submitted.set(true);
         }
     }
@@ -232,21 +228,52 @@ impl Core {
     /// Takes one completion in.
     #[inline]
     pub(super) fn dispatch(&self, completion: Completion) {
-        use crate::driver::Dispatch;
-        let dispatch = self.table.borrow_mut().dispatch(completion, &self.pool);
+        let dispatch = self.engine.borrow_mut().dispatch(completion);
+        self.act(dispatch);
+    }
+
+    #[inline]
+    fn act(&self, dispatch: Dispatch) {
         match dispatch {
             Dispatch::Ready(entry) => self.ready.push(entry),
             Dispatch::Wake(waker) => waker.wake(),
-            Dispatch::Drop(adopted) => adopted.adopt(),
+            Dispatch::Drop(adopted) => self.adopt(adopted),
             Dispatch::Nothing => {}
+        }
+    }
+
+    /// Applies an orphan rule. What is dropped with it is code of others.
+    #[cold]
+    fn adopt(&self, adopted: Adopted) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| adopted.adopt())) {
+            self.report_dropped(payload);
+        }
+    }
+
+    #[cold]
+    fn report_dropped(&self, payload: Box<dyn Any + Send>) {
+        self.report(ExceptionContext::panic(
+            "panic while dropping what an operation owned",
+            payload,
+        ));
+    }
+
+    /// Reports what the destructors of chunks panicked with that were taken off a gather.
+    #[inline]
+    pub fn report_panic_of(&self, gather: &mut Gather) {
+        if let Some(payload) = gather.take_panic() {
+            self.report_dropped(payload);
         }
     }
 
     /// Runs a ready completion.
     #[inline]
     pub(super) fn complete(&self, entry: ReadyEntry) {
-        let delivery = self.table.borrow_mut().deliver(entry, &self.pool);
-        delivery.call();
+        let delivery = self.engine.borrow_mut().deliver(entry);
+        match delivery {
+            Delivery::Adopt(adopted) => self.adopt(adopted),
+            delivery => delivery.call(),
+        }
     }
 
     /// Has `open` told when the loop is closed; the number is for [`forget`](Self::forget).
@@ -310,10 +337,11 @@ impl Core {
         self.gathers.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Gives a gather back.
+    /// Gives a gather back. When the destructor of what is in it panics, that is reported.
     #[inline]
     pub fn give_gather(&self, mut gather: Box<Gather>) {
         gather.clear();
+        self.report_panic_of(&mut gather);
         let mut gathers = self.gathers.borrow_mut();
         if gathers.len() < SPARE_GATHERS {
             gathers.push(gather);

@@ -31,7 +31,7 @@ const POLL_EVERY: u32 = 16;
 /// In debug mode, a callback or step that takes as long is reported: 100 ms.
 pub(super) const SLOW_CALLBACK: u64 = 100_000_000;
 
-fn call_key(entry: ReadyEntry) -> CallKey {
+fn call_key(entry: &ReadyEntry) -> CallKey {
     CallKey {
         index: entry.index,
         generation: entry.generation,
@@ -95,7 +95,7 @@ impl Core {
     }
 
     fn park(&self) -> io::Result<()> {
-        let mut driver = self.driver.borrow_mut();
+        let mut engine = self.engine.borrow_mut();
         // What a panic left of the last completions, and who was added while the last iteration ended,
         // do not wait for an event.
         let left = !self.completions.borrow().is_empty() || !self.ended.borrow().is_empty();
@@ -112,14 +112,14 @@ impl Core {
             // What the last poll woke runs before the kernel is asked again: it mostly submits
             // something, and one call then does both.
             let just_polled = skipped == 1 && !self.submitted.get();
-            let skip = just_polled || (skipped < POLL_EVERY && !driver.wants_poll());
+            let skip = just_polled || (skipped < POLL_EVERY && !engine.wants_poll());
             if skip && !self.stopping.get() {
                 self.skipped_polls.set(skipped);
                 return Ok(());
             }
         } else {
             until = match self.timers.borrow().next() {
-                Some(when) => Park::Until(when.min(driver.now().saturating_add(MAX_PARK))),
+                Some(when) => Park::Until(when.min(engine.driver().now().saturating_add(MAX_PARK))),
                 None => Park::Forever,
             };
         }
@@ -131,11 +131,7 @@ impl Core {
         if sleeps && !self.tasks.prepare_sleep() {
             until = Park::Poll;
         }
-        let result = driver.park(
-            &mut self.table.borrow_mut(),
-            until,
-            &mut self.completions.borrow_mut(),
-        );
+        let result = engine.park(until, &mut self.completions.borrow_mut());
         if sleeps {
             self.tasks.finish_sleep();
         }
@@ -178,7 +174,7 @@ impl Core {
             return;
         }
         // Due: before now plus the clock's resolution of 1 ns.
-        let end = self.driver.borrow().now() + 1;
+        let end = self.engine.borrow().driver().now() + 1;
         while let Some(key) = timers.pop_due(end) {
             if self.callbacks.is_waiting(key) {
                 self.ready
@@ -200,7 +196,7 @@ impl Core {
     }
 
     fn run_callback(&self, entry: ReadyEntry) {
-        if let Err(panic) = self.callbacks.run(call_key(entry)) {
+        if let Err(panic) = self.callbacks.run(call_key(&entry)) {
             self.report_callback(panic);
         }
     }
@@ -234,7 +230,7 @@ impl Core {
             }
             Kind::Completion => "a completion".to_owned(),
             Kind::Callback => {
-                let name = self.callbacks.name(call_key(entry));
+                let name = self.callbacks.name(call_key(&entry));
                 name.unwrap_or_default().to_owned()
             }
         };

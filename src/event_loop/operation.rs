@@ -100,7 +100,7 @@ impl Future for Operation {
             State::Submitted(key) => *key,
             State::Ended => panic!("an operation was polled after it ended"),
         };
-        let polled = this.core.table.borrow_mut().poll(key, cx.waker());
+        let polled = this.core.engine.borrow_mut().poll(key, cx.waker());
         match polled {
             Polled::Done(op, result, fd) => {
                 this.state = State::Ended;
@@ -110,7 +110,7 @@ impl Future for Operation {
             polled => {
                 if matches!(polled, Polled::WantsWaker) {
                     let target = Target::Waiter(cx.waker().clone());
-                    let old = this.core.table.borrow_mut().set_target(key, target);
+                    let old = this.core.engine.borrow_mut().set_target(key, target);
                     drop(old);
                 }
                 if let Err(cancelled) = this.wait.suspend(cx, this.what) {

@@ -144,6 +144,7 @@ impl SocketTransport {
         self.flags.set(Flag::Shrinking);
         let _leave = Leave(self);
         gather.advance(sent);
+        self.core.report_panic_of(gather);
     }
 
     /// Bytes written that the socket has not taken yet.

@@ -12,8 +12,7 @@ use std::rc::Rc;
 use ringloop::driver::epoll::{EpollDriver, EpollOptions};
 use ringloop::driver::uring::{UringDriver, UringOptions};
 use ringloop::driver::{
-    Chunk, Complete, Completions, Dispatch, Driver, DriverKind, Event, Fd, Gather, Key, Op,
-    OpTable, Park, Target, drain,
+    Chunk, Complete, Driver, DriverKind, Engine, Event, Fd, Gather, Key, Op, Park, Target,
 };
 
 /// Nanoseconds that closing may take.
@@ -31,14 +30,11 @@ impl Complete for Log {
     }
 }
 
-/// A driver, its table, and what completed so far.
+/// A driver with its operations, and what completed so far.
 pub struct Rig {
-    /// The driver.
-    pub driver: Box<dyn Driver>,
-    /// The operations.
-    pub table: OpTable,
+    /// The driver with its operations.
+    pub engine: Engine,
     log: Rc<Log>,
-    out: Completions,
 }
 
 impl Rig {
@@ -63,11 +59,14 @@ impl Rig {
     /// Takes the driver over.
     pub fn new(driver: Box<dyn Driver>) -> Self {
         Self {
-            driver,
-            table: OpTable::new(),
+            engine: Engine::new(driver),
             log: Rc::default(),
-            out: Completions::new(),
         }
+    }
+
+    /// The driver.
+    pub fn driver(&self) -> &dyn Driver {
+        self.engine.driver()
     }
 
     /// Submits an operation whose events are kept.
@@ -78,22 +77,18 @@ impl Rig {
 
     /// Submits an operation with a target of its own.
     pub fn submit_to(&mut self, op: Op, target: Target) -> Key {
-        let key = self.table.insert(op, target);
-        let op = self.table.op_mut(key).expect("just inserted");
-        // SAFETY: the operation stands in the rig's table, which gets what this driver reports.
-        unsafe { self.driver.submit(key, op) };
-        key
+        self.engine.start(op, target)
     }
 
     /// Asks for the operation's end.
     pub fn cancel(&mut self, key: Key) {
-        self.driver.cancel(key);
+        self.engine.cancel(key);
     }
 
     /// Orphans the operation and asks for its end, as a dropped future does.
     pub fn drop_future(&mut self, key: Key) {
-        if self.table.orphan(key).adopt() {
-            self.driver.cancel(key);
+        if self.engine.orphan(key).adopt() {
+            self.engine.cancel(key);
         }
     }
 
@@ -102,22 +97,7 @@ impl Rig {
     /// # Panics
     /// When the driver is broken.
     pub fn park(&mut self, until: Park) -> usize {
-        self.driver
-            .park(&mut self.table, until, &mut self.out)
-            .expect("the driver works");
-        let count = self.out.len();
-        for completion in self.out.drain(..) {
-            match self.table.dispatch(completion, self.driver.pool()) {
-                Dispatch::Ready(entry) => {
-                    let pool = self.driver.pool();
-                    self.table.event(entry, pool).call();
-                }
-                Dispatch::Wake(waker) => waker.wake(),
-                Dispatch::Drop(adopted) => adopted.adopt(),
-                Dispatch::Nothing => {}
-            }
-        }
-        count
+        self.engine.turn(until).expect("the driver works")
     }
 
     /// Parks without sleeping.
@@ -192,15 +172,21 @@ impl Rig {
         self.log.events.borrow().len()
     }
 
+    /// Closes the driver without waiting longer than `deadline`; what did not come back. The rig goes on
+    /// with another driver.
+    pub fn give_up(&mut self, deadline: u64) -> Vec<&'static str> {
+        let next = EpollDriver::new(EpollOptions::default()).expect("epoll is always there");
+        std::mem::replace(&mut self.engine, Engine::new(Box::new(next))).close(deadline)
+    }
+
     /// Ends everything and closes the driver, as a loop does.
     ///
     /// # Panics
     /// When an operation does not come back.
     pub fn close(&mut self) {
         self.log.events.borrow_mut().clear();
-        let lost = drain(&mut *self.driver, &mut self.table, CLOSE_DEADLINE);
+        let lost = self.engine.close(CLOSE_DEADLINE);
         assert!(lost.is_empty(), "never came back: {lost:?}");
-        self.driver.shut_down(0);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,15 +14,72 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringloop::driver::{
-    Buf, Complete, Completion, Event, Fd, Gather, Key, MAX_VECTORS, Op, OpTable, Target,
+    Buf, Complete, Completion, Completions, Counters, Driver, DriverKind, Event, Fd, Gather, Key,
+    MAX_VECTORS, Op, OpTable, Park, Pool, Target, Unpark,
 };
 use ringloop::event_loop::{AtIterationEnd, Core, Operation};
 use ringloop::{
     AbstractEventLoop, Builder, Chunk, EventLoopExt, ServerOptions, Transport, timeout, yield_now,
 };
 use uring_tests::drive::{Rig, pattern};
-use uring_tests::net::{Accepted, Recorder, run_on};
+use uring_tests::net::{Accepted, Recorder, Reports, run_on};
 use uring_tests::on_both_drivers;
+
+/// A driver that says of every receive that it brought something, which it did not.
+struct Liar {
+    inner: Box<dyn Driver>,
+    asked: Vec<Key>,
+    lies: Rc<Cell<usize>>,
+}
+
+impl Driver for Liar {
+    fn kind(&self) -> DriverKind {
+        self.inner.kind()
+    }
+
+    fn report(&self) -> String {
+        self.inner.report()
+    }
+
+    unsafe fn submit(&mut self, key: Key, _op: &mut Op) {
+        self.asked.push(key);
+    }
+
+    fn cancel(&mut self, _key: Key) {}
+
+    fn park(&mut self, _: &mut OpTable, _: Park, out: &mut Completions) -> io::Result<()> {
+        for key in self.asked.drain(..) {
+            out.extend((0..64).map(|id| Completion::received(key, id, 100)));
+            out.push(Completion::last(key, 0));
+            self.lies.set(self.lies.get() + 65);
+        }
+        Ok(())
+    }
+
+    fn wants_poll(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.inner.unparker()
+    }
+
+    fn now(&self) -> u64 {
+        self.inner.now()
+    }
+
+    fn pool(&self) -> &Rc<Pool> {
+        self.inner.pool()
+    }
+
+    fn counters(&self) -> Counters {
+        self.inner.counters()
+    }
+
+    fn shut_down(&mut self, leaked: usize) {
+        self.inner.shut_down(leaked);
+    }
+}
 
 thread_local! {
     /// What the destructors and wakers of these tests do; they must be `Send` and own nothing of
@@ -78,6 +135,21 @@ struct Panics;
 impl Wake for Panics {
     fn wake(self: Arc<Self>) {
         panic!("this waker panics");
+    }
+}
+
+/// Bytes whose destructor panics.
+struct PanicsAtDrop(Vec<u8>);
+
+impl AsRef<[u8]> for PanicsAtDrop {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for PanicsAtDrop {
+    fn drop(&mut self) {
+        panic!("these bytes panic");
     }
 }
 
@@ -198,6 +270,90 @@ on_both_drivers! {
         });
     }
 
+    /// The destructor of sent bytes panics: reported, and nothing else happens.
+    fn a_panic_of_sent_bytes_is_reported_and_loses_no_byte(kind: DriverKind) {
+        run_on(kind, |event_loop| async move {
+            let reports = Reports::of(&event_loop);
+            let (near, mut client) = accept(&event_loop).await;
+            let transport = near.transport();
+            let panics = |bytes: &[u8]| Chunk::from(Bytes::from_owner(PanicsAtDrop(bytes.to_vec())));
+            // Sent at once, more than one of them.
+            transport.writelines(vec![panics(b"one"), panics(b"two"), panics(b"three")]).unwrap();
+            let mut bytes = [0; 11];
+            let peer = std::thread::spawn(move || {
+                client.read_exact(&mut bytes).unwrap();
+                (bytes, client)
+            });
+            while !peer.is_finished() {
+                yield_now().await.unwrap();
+            }
+            let (bytes, mut client) = peer.join().unwrap();
+            assert_eq!(&bytes, b"onetwothree");
+            // Sent in part, by a send that waits too.
+            let flood = pattern(12 << 20);
+            let (first, rest) = flood.split_at(1000);
+            transport.writelines(vec![panics(first), panics(rest)]).unwrap();
+            transport.close();
+            let peer = std::thread::spawn(move || {
+                let mut all = Vec::new();
+                client.read_to_end(&mut all).unwrap();
+                all
+            });
+            near.until_lost().await;
+            while !peer.is_finished() {
+                yield_now().await.unwrap();
+            }
+            assert!(peer.join().unwrap() == flood);
+            let messages = reports.messages();
+            let count = messages.iter().filter(|text| text.contains("what an operation owned")).count();
+            assert!((2..=3).contains(&count) && count == messages.len(), "{messages:?}");
+            // Given up while it waits.
+            let (near, _client) = accept(&event_loop).await;
+            let transport = near.transport();
+            transport.writelines(vec![panics(&flood)]).unwrap();
+            yield_now().await.unwrap();
+            yield_now().await.unwrap();
+            transport.abort();
+            near.until_lost().await;
+            while reports.messages().len() == count {
+                yield_now().await.unwrap();
+            }
+        });
+    }
+
+    /// What a destructor submits while the loop's driver is closed is refused like any other.
+    fn an_operation_of_a_destructor_in_the_close_is_refused(kind: DriverKind) {
+        let event_loop = Builder::new().driver(kind).build().unwrap();
+        let core = event_loop.core().unwrap().clone();
+        let (near, _far) = UnixStream::pair().unwrap();
+        let near = Fd::new(near.into());
+        let send = |chunk| {
+            let mut data = Gather::new();
+            data.push(chunk);
+            Op::Send { fd: near.clone(), data, inline: false, urgent: false }
+        };
+        // The second waits.
+        core.submit(send(vec![0; 1 << 20].into()), Target::Orphan);
+        core.submit(send(hooked(&[0; 1 << 20])), Target::Orphan);
+        event_loop.run_until_complete(async { yield_now().await.unwrap() }).unwrap();
+        let answer = Rc::new(RefCell::new(None));
+        let (to, inner) = (answer.clone(), core.clone());
+        set_hook(move || {
+            let mut operation = Box::pin(Operation::new(inner.clone(), Op::Nop));
+            let mut cx = Context::from_waker(Waker::noop());
+            // One that nobody asks for any more, in front of it.
+            let key = inner.submit(Op::Nop, Target::Waiter(Waker::noop().clone()));
+            let polled = operation.as_mut().poll(&mut cx);
+            to.replace(Some((polled.is_ready(), key)));
+        });
+        event_loop.close().unwrap();
+        let (ready, key) = answer.take().expect("the destructor ran");
+        assert!(ready);
+        core.abandon(key);
+        assert_eq!(core.stats().live_operations, 0);
+        assert_eq!(core.stats().leaked_operations, 0);
+    }
+
     /// A panic in a waker loses none of the completions that came with it.
     fn a_waker_that_panics_loses_no_completion(kind: DriverKind) {
         let event_loop = Builder::new().driver(kind).build().unwrap();
@@ -256,21 +412,22 @@ on_both_drivers! {
 
     /// A buffer that the kernel (or nobody) has is not to be had by saying that it was received.
     fn a_made_up_receive_gets_no_buffer(kind: DriverKind) {
-        let rig = Rig::open(kind);
-        let pool = rig.driver.pool();
-        let key = Key { index: 0, generation: 0 };
-        let mut table = OpTable::new();
-        let _ = table.dispatch(Completion::received(key, 0, 100), pool);
-        assert_eq!(pool.refused(), 1);
-        let mut inside = 0;
-        let filled = pool.fill(|_| {
-            for id in 0..64 {
-                let _ = table.dispatch(Completion::received(key, id, 100), pool);
-            }
-            inside = pool.refused();
-            10
-        });
-        assert!(filled.is_none() || inside == 65);
+        let lies = Rc::new(Cell::new(0));
+        let mut rig = Rig::new(Box::new(Liar {
+            inner: Builder::new().driver(kind).build_driver().unwrap(),
+            asked: Vec::new(),
+            lies: lies.clone(),
+        }));
+        let (_peer, ours) = UnixStream::pair().unwrap();
+        let key = rig.submit(Op::RecvMulti { fd: uring_tests::drive::fd(ours) });
+        rig.settle();
+        assert_eq!(lies.get(), 65);
+        for _ in 0..64 {
+            let event = rig.wait(key);
+            assert!(event.more && event.lease.is_none(), "got a buffer");
+        }
+        assert_eq!(rig.result(key), 0);
+        assert!(rig.driver().pool().refused() >= 64);
     }
 
     /// What a destructor writes goes behind what is being sent.

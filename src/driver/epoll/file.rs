@@ -72,7 +72,7 @@ pub(super) enum Kind {
 #[derive(Debug, Default)]
 pub(super) struct File {
     /// The [`Fd::id`] of the owner; 0 while there is none.
-    id: u64,
+    id: u32,
     generation: u32,
     /// What is registered; 0: the descriptor is not.
     interest: u32,

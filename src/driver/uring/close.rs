@@ -1,8 +1,9 @@
 //! The end of the driver.
 //!
 //! **Guarantees.** The ring is closed here, not when the driver is dropped: whoever still holds the
-//! driver holds neither descriptors nor locked memory. Closing a ring does not wait: operations in flight go on writing (trap T2). So
-//! the ring is closed after a drain ([`crate::driver::drain`]); what did not come back keeps its
+//! driver holds neither descriptors nor locked memory. Closing a ring does not wait: operations in
+//! flight go on writing (trap T2). So the ring is closed after a drain
+//! ([`Engine::close`](crate::driver::Engine::close)); what did not come back keeps its
 //! memory for ever: the op table leaks its buffers, and here the receive pool and its descriptors
 //! are leaked. A driver that is dropped without [`shut_down`](crate::driver::Driver::shut_down)
 //! does not know, and leaks them too. In a forked child nothing at all is touched: ring,

@@ -16,6 +16,7 @@ struct Flight {
     /// Not flushed yet.
     fresh: bool,
     cancelled: bool,
+    writes: bool,
 }
 
 pub struct Files {
@@ -41,9 +42,12 @@ impl Files {
 
     fn submit(&mut self, base: &mut Base, on: usize, op: impl FnOnce(Fd) -> Op) {
         if self.flying[on].is_none() {
-            let key = base.submit(op(self.files[on].clone()), Owner::File(on));
+            let op = op(self.files[on].clone());
+            let writes = matches!(op, Op::WriteAt { .. });
+            let key = base.submit(op, Owner::File(on));
             self.flying[on] = Some(Flight {
                 key,
+                writes,
                 fresh: true,
                 cancelled: false,
             });
@@ -69,7 +73,7 @@ impl Files {
     pub fn cancel(&mut self, base: &mut Base, on: usize) {
         if let Some(flight) = &mut self.flying[on]
             && flight.fresh
-            && !matches!(base.rig.table.op_mut(flight.key), Some(Op::WriteAt { .. }))
+            && !flight.writes
         {
             base.rig.cancel(flight.key);
             flight.cancelled = true;

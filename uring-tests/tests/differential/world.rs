@@ -110,7 +110,7 @@ impl World {
         }
         world.end();
         world.base.rig.close();
-        assert_eq!(world.base.rig.driver.pool().lent(), 0, "lost leases");
+        assert_eq!(world.base.rig.driver().pool().lent(), 0, "lost leases");
         world.base.log
     }
 
@@ -207,10 +207,10 @@ impl World {
                 continue;
             }
             let Some(due) = self.due() else { break };
-            let end = self.base.rig.driver.now() + PATIENCE;
+            let end = self.base.rig.driver().now() + PATIENCE;
             // Events are also due that were held until something ends the wait.
             while self.park(Park::Until(end)) == 0 {
-                let now = self.base.rig.driver.now();
+                let now = self.base.rig.driver().now();
                 assert!(now < end, "step {}: never came: {due}", self.base.step);
             }
         }

@@ -85,7 +85,7 @@ on_both_drivers! {
         }
         rig.settle();
         assert_eq!(rig.pending(), 0, "one final completion each");
-        assert_eq!(rig.table.in_flight(), 0);
+        assert_eq!(rig.engine.in_flight(), 0);
     }
 
     fn a_cancel_reaches_what_was_submitted_in_the_same_turn(kind: DriverKind) {
@@ -201,7 +201,7 @@ on_both_drivers! {
         rig.settle();
         kept.push(waiting(&mut rig));
         rig.close();
-        assert_eq!(rig.table.in_flight(), 0);
+        assert_eq!(rig.engine.in_flight(), 0);
     }
 
     /// The same while bytes and connections keep coming.
@@ -219,8 +219,8 @@ on_both_drivers! {
             arrived += rig.take_all().len();
         }
         rig.close();
-        assert_eq!(rig.table.in_flight(), 0);
-        assert_eq!(rig.driver.pool().lent(), 0);
+        assert_eq!(rig.engine.in_flight(), 0);
+        assert_eq!(rig.driver().pool().lent(), 0);
         drop(rig);
         for writer in writers {
             writer.join().unwrap();

@@ -90,7 +90,7 @@ on_both_drivers! {
         rig.poll();
         let _client = UnixStream::connect_addr(&addr).unwrap();
         rig.drop_future(key);
-        while rig.table.in_flight() > 0 {
+        while rig.engine.in_flight() > 0 {
             rig.park(Park::Forever);
         }
         if listener.take_accepted().is_none() {
@@ -232,8 +232,8 @@ on_both_drivers! {
                 assert_eq!(rig.result(*key), 0);
             }
             // A deadline ends the park all the same.
-            let until = rig.driver.now() + 5_000_000;
-            while rig.driver.now() < until {
+            let until = rig.driver().now() + 5_000_000;
+            while rig.driver().now() < until {
                 assert_eq!(rig.park(Park::Until(until)), 0);
             }
             for key in &connects[4..] {
@@ -250,7 +250,7 @@ on_both_drivers! {
             assert_eq!(rig.result(early), -libc::ECANCELED);
             connect(&mut rig);
             rig.settle();
-            assert_eq!(rig.table.in_flight(), 1);
+            assert_eq!(rig.engine.in_flight(), 1);
         }
     }
 }

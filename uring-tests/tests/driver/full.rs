@@ -141,7 +141,7 @@ on_both_drivers! {
         }
         // Fails when an operation does not come back.
         rig.close();
-        assert_eq!(rig.table.in_flight(), 0);
+        assert_eq!(rig.engine.in_flight(), 0);
         assert_eq!(rig.pending(), 0, "a drain tells nobody");
     }
 
@@ -207,7 +207,7 @@ on_both_drivers! {
         for (tcp, ended) in CASES {
             let (mut peer, ours, key, filled) = waiting(&mut rig, tcp, ended, &bytes);
             rig.cancel(key);
-            while rig.table.in_flight() > 0 {
+            while rig.engine.in_flight() > 0 {
                 rig.park(Park::Forever);
             }
             let filled = filled + usize::try_from(rig.result(key)).unwrap_or(0);

@@ -3,6 +3,7 @@
 mod cancel;
 mod descriptors;
 mod full;
+mod orphans;
 mod park;
 mod streams;
 

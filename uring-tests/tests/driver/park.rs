@@ -7,7 +7,7 @@ use uring_tests::on_both_drivers;
 on_both_drivers! {
     fn an_unpark_before_the_park_ends_it(kind: DriverKind) {
         let mut rig = Rig::open(kind);
-        let unparker = rig.driver.unparker();
+        let unparker = rig.driver().unparker();
         for _ in 0..10 {
             unparker.unpark();
             unparker.unpark();
@@ -18,7 +18,7 @@ on_both_drivers! {
     fn an_unpark_from_another_thread_ends_the_park(kind: DriverKind) {
         let mut rig = Rig::open(kind);
         for _ in 0..100 {
-            let unparker = rig.driver.unparker();
+            let unparker = rig.driver().unparker();
             let other = std::thread::spawn(move || unparker.unpark());
             rig.park(Park::Forever);
             other.join().unwrap();
@@ -27,7 +27,7 @@ on_both_drivers! {
 
     fn an_unpark_after_the_end_is_harmless(kind: DriverKind) {
         let mut rig = Rig::open(kind);
-        let unparker = rig.driver.unparker();
+        let unparker = rig.driver().unparker();
         rig.close();
         unparker.unpark();
         drop(rig);
@@ -37,21 +37,21 @@ on_both_drivers! {
     fn a_deadline_ends_the_park_and_not_before(kind: DriverKind) {
         let mut rig = Rig::open(kind);
         for wait in [0, 1, 1000, 1_000_000, 10_000_000] {
-            let end = rig.driver.now() + wait;
+            let end = rig.driver().now() + wait;
             // Nothing else happens, so that a park which ends early would have to be repeated.
             let mut parks = 0;
-            while rig.driver.now() < end {
+            while rig.driver().now() < end {
                 assert_eq!(rig.park(Park::Until(end)), 0);
                 parks += 1;
             }
             assert!(parks <= 2, "{parks} parks for {wait} ns");
         }
         // In the past.
-        let past = rig.driver.now().saturating_sub(1_000_000_000);
+        let past = rig.driver().now().saturating_sub(1_000_000_000);
         assert_eq!(rig.park(Park::Until(past)), 0);
         assert_eq!(rig.park(Park::Until(0)), 0);
         // Beyond what a timespec holds, but something ends it.
-        rig.driver.unparker().unpark();
+        rig.driver().unparker().unpark();
         assert_eq!(rig.park(Park::Until(u64::MAX)), 0);
     }
 
@@ -65,6 +65,6 @@ on_both_drivers! {
         }
         assert_eq!(seen, keys);
         rig.settle();
-        assert!(!rig.driver.wants_poll());
+        assert!(!rig.driver().wants_poll());
     }
 }

@@ -81,7 +81,7 @@ on_both_drivers! {
         rig.poll();
         peer.write_all(b"kept").unwrap();
         rig.drop_future(key);
-        while rig.table.in_flight() > 0 {
+        while rig.engine.in_flight() > 0 {
             rig.park(Park::Forever);
         }
         let mut kept = [0; 16];
@@ -187,7 +187,7 @@ on_both_drivers! {
             count += lease.len();
             leases.push(lease);
         }
-        let lent = rig.driver.pool().lent();
+        let lent = rig.driver().pool().lent();
         assert!(lent >= 3);
         let sent = rig.submit(Op::Send {
             fd: ours,
@@ -197,9 +197,9 @@ on_both_drivers! {
         });
         let event = rig.wait(sent);
         assert_eq!(event.result as usize, bytes.len());
-        assert_eq!(rig.driver.pool().lent(), lent, "lent until the send is over");
+        assert_eq!(rig.driver().pool().lent(), lent, "lent until the send is over");
         drop(event);
-        assert_eq!(rig.driver.pool().lent(), 0);
+        assert_eq!(rig.driver().pool().lent(), 0);
         let mut arrived = vec![0; bytes.len()];
         peer.read_exact(&mut arrived).unwrap();
         assert!(arrived == bytes);

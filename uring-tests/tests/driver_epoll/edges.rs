@@ -45,11 +45,11 @@ tests! {
             });
         };
         echo(rig, b"first");
-        let before = rig.driver.counters();
+        let before = rig.driver().counters();
         for _ in 0..100 {
             echo(rig, b"hello");
         }
-        let after = rig.driver.counters();
+        let after = rig.driver().counters();
         assert_eq!(after.enters - before.enters, 100);
         assert_eq!(after.submitted - before.submitted, 200);
         rig.settle();
@@ -66,7 +66,7 @@ tests! {
             rig.settle();
             near.write_all(b"x").unwrap();
             assert_eq!(rig.result(key), 1);
-            assert_eq!(rig.driver.counters().submitted, round + 1);
+            assert_eq!(rig.driver().counters().submitted, round + 1);
         }
     }
 
@@ -96,7 +96,7 @@ tests! {
         rig.settle();
         old_near.write_all(b"nobody reads this").unwrap();
         rig.settle();
-        assert_eq!(rig.driver.counters().stale, 1);
+        assert_eq!(rig.driver().counters().stale, 1);
         near.write_all(b"new!").unwrap();
         assert_eq!(rig.result(key), 4);
     }
@@ -172,9 +172,9 @@ tests! {
         }
         // The second edge that nobody claimed cost the interest: this one is not even reported.
         near.write_all(b"edge").unwrap();
-        let before = rig.driver.counters().enters;
-        assert_eq!(rig.park(Park::Until(rig.driver.now() + 1_000_000)), 0);
-        assert_eq!(rig.driver.counters().enters - before, 1);
+        let before = rig.driver().counters().enters;
+        assert_eq!(rig.park(Park::Until(rig.driver().now() + 1_000_000)), 0);
+        assert_eq!(rig.driver().counters().enters - before, 1);
         let reads = rig.submit(Op::RecvMulti { fd: far.clone() });
         assert_eq!(rig.receive(reads, 12), b"edgeedgeedge");
         near.write_all(b"and the interest is back").unwrap();

@@ -4,8 +4,8 @@
 
 use std::io::Write;
 
-use ringloop::driver::epoll::EpollOptions;
-use ringloop::driver::{Completions, DriverKind, Op, Park, drain};
+use ringloop::driver::epoll::{EpollDriver, EpollOptions};
+use ringloop::driver::{Completions, Driver, DriverKind, Op, OpTable, Park};
 use uring_tests::drive::{Rig, fd, tcp_pair};
 use uring_tests::{isolated, open_fds, run_variant};
 
@@ -17,15 +17,14 @@ fn a_driver_that_was_shut_down_holds_no_epoll_instance() {
     run_variant(&format!("driver_epoll::{name}"), DriverKind::Epoll, |_| {
         isolated(|| {
             let before = open_fds();
-            let mut rig = rig(EpollOptions::default());
+            let mut driver = EpollDriver::new(EpollOptions::default()).unwrap();
             // The instance, and the eventfd, which whoever may end a park holds too.
             assert_eq!(open_fds(), before + 2);
-            rig.driver.shut_down(0);
+            driver.shut_down(0);
             assert_eq!(open_fds(), before + 1);
-            let mut out = Completions::new();
-            let parked = rig.driver.park(&mut rig.table, Park::Forever, &mut out);
+            let parked = driver.park(&mut OpTable::new(), Park::Forever, &mut Completions::new());
             assert_eq!(parked.unwrap_err().raw_os_error(), Some(libc::ESHUTDOWN));
-            drop(rig);
+            drop(driver);
             assert_eq!(open_fds(), before);
         });
     });
@@ -66,11 +65,7 @@ fn a_forked_child_leaves_the_instance_alone() {
 /// What a loop of the parent would do when the child ends it.
 fn in_the_child(rig: &mut Rig) {
     rig.submit(Op::Nop);
-    assert!(!rig.driver.wants_poll());
-    let mut out = Completions::new();
-    let parked = rig.driver.park(&mut rig.table, Park::Forever, &mut out);
-    assert!(parked.is_err());
-    let left = drain(&mut *rig.driver, &mut rig.table, 1_000_000_000);
-    assert_eq!(left.len(), 2);
-    rig.driver.shut_down(left.len());
+    assert!(!rig.driver().wants_poll());
+    assert!(rig.engine.turn(Park::Forever).is_err());
+    assert_eq!(rig.engine.close(1_000_000_000).len(), 2);
 }

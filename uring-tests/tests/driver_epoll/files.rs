@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Barrier};
 
 use ringloop::driver::epoll::EpollOptions;
-use ringloop::driver::{Buf, DriverKind, Fd, Op, drain};
+use ringloop::driver::{Buf, DriverKind, Fd, Op};
 use ringloop::sys::threads::{KEEP_IDLE, Threads};
 use uring_tests::{TempDir, run_variant};
 
@@ -115,7 +115,7 @@ fn closing_does_not_wait_for_ever_for_a_thread() {
         let lost = loop {
             rig.submit(open(&dir, "fifo", libc::O_RDONLY));
             rig.settle();
-            let lost = drain(&mut *rig.driver, &mut rig.table, 100_000_000);
+            let lost = rig.give_up(100_000_000);
             if !lost.is_empty() {
                 break lost;
             }

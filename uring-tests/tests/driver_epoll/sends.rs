@@ -26,14 +26,14 @@ tests! {
         let (mut near, far) = tcp_pair().unwrap();
         let far = fd(far);
         let sent = rig.submit(send(&far, *b"x", true));
-        let unparker = rig.driver.unparker();
+        let unparker = rig.driver().unparker();
         let peer = std::thread::spawn(move || {
             near.read_exact(&mut [0]).unwrap();
             unparker.unpark();
         });
         assert_eq!(rig.park(Park::Forever), 1);
         assert_eq!(rig.try_take(sent).unwrap().result, 1);
-        assert_eq!(rig.driver.counters().enters, 1);
+        assert_eq!(rig.driver().counters().enters, 1);
         peer.join().unwrap();
     }
 
@@ -120,12 +120,12 @@ tests! {
             near.read_exact(&mut sink[..4]).unwrap();
             rig.settle();
         }
-        let before = rig.driver.counters().enters;
+        let before = rig.driver().counters().enters;
         rig.submit(send(&far, *b"more", true));
         rig.park(Park::Poll);
         near.read_exact(&mut sink[..4]).unwrap();
-        rig.park(Park::Until(rig.driver.now() + 1_000_000));
-        assert_eq!(rig.driver.counters().enters - before, 2);
+        rig.park(Park::Until(rig.driver().now() + 1_000_000));
+        assert_eq!(rig.driver().counters().enters - before, 2);
         // The interest comes back with the next full socket.
         let filled = fill(rig, &far);
         let waits = rig.submit(send(&far, b"x".to_vec(), false));

@@ -29,8 +29,8 @@ tests! {
         rig.settle_starved();
         let first: Vec<_> = peers.iter().filter_map(|peer| rig.try_take(peer.1)).collect();
         assert_eq!(first.len(), 4);
-        assert_eq!(rig.driver.counters().parked_receives, 4);
-        assert!(!rig.driver.pool().has_room());
+        assert_eq!(rig.driver().counters().parked_receives, 4);
+        assert!(!rig.driver().pool().has_room());
         let mut seen: Vec<u8> = first
             .iter()
             .map(|event| event.lease.as_ref().unwrap()[0])

@@ -5,10 +5,10 @@
 use std::io::Write;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use ringloop::driver::epoll::{EpollDriver, EpollOptions};
 use ringloop::driver::uring::{UringDriver, UringOptions};
 use ringloop::driver::{
-    BUFFER_SIZE, Completions, Driver, DriverKind, Op, OpTable, Park, SEGMENT_BUFFERS, Target, drain,
+    BUFFER_SIZE, Completions, Driver, DriverKind, Engine, Op, OpTable, Park, SEGMENT_BUFFERS,
+    Target,
 };
 use uring_tests::drive::{Rig, fd, tcp_pair};
 use uring_tests::isolated;
@@ -40,11 +40,15 @@ tests! {
 
     fn parks_fail_after_the_end(rig = options()) {
         rig.close();
-        let mut out = Completions::new();
-        let park = rig.driver.park(&mut rig.table, Park::Poll, &mut out);
+        let park = rig.engine.turn(Park::Poll);
+        assert_eq!(park.unwrap_err().raw_os_error(), Some(libc::ESHUTDOWN));
+        let mut driver = UringDriver::new(options()).unwrap();
+        let unparker = driver.unparker();
+        driver.shut_down(0);
+        let park = driver.park(&mut OpTable::new(), Park::Poll, &mut Completions::new());
         assert_eq!(park.unwrap_err().raw_os_error(), Some(libc::ESHUTDOWN));
         // A wake after the end is harmless.
-        rig.driver.unparker().unpark();
+        unparker.unpark();
     }
 
     fn leases_outlive_the_driver(rig = options()) {
@@ -111,29 +115,26 @@ fn a_driver_with_operations_in_flight_leaks() {
     const SEGMENT: usize = SEGMENT_BUFFERS * BUFFER_SIZE;
     const BUFFER: usize = 1 << 20;
     const RUNS: usize = 20;
-    let run = |leaked: Option<usize>| {
+    let run = |closed: bool| {
         let (_near, far) = tcp_pair().unwrap();
-        let mut driver = UringDriver::new(options()).unwrap();
-        let mut table = OpTable::new();
-        let mut out = Completions::new();
+        let driver = UringDriver::new(options()).unwrap();
+        let mut engine = Engine::new(Box::new(driver));
         let op = Op::Recv {
             fd: fd(far),
             buf: vec![0; BUFFER].into(),
         };
-        let key = table.insert(op, Target::Orphan);
-        let op = table.op_mut(key).unwrap();
-        // SAFETY: the table leaks what the driver did not complete.
-        unsafe { driver.submit(key, op) };
-        driver.park(&mut table, Park::Poll, &mut out).unwrap();
-        if let Some(leaked) = leaked {
-            driver.shut_down(leaked);
+        engine.start(op, Target::Orphan);
+        engine.turn(Park::Poll).unwrap();
+        if closed {
+            // No time to give anything back.
+            assert_eq!(engine.close(0), ["recv"]);
         }
     };
-    for leaked in [Some(1), None] {
+    for closed in [true, false] {
         let before = mapped();
-        (0..RUNS).for_each(|_| run(leaked));
+        (0..RUNS).for_each(|_| run(closed));
         let growth = mapped() - before;
-        assert!(growth >= (SEGMENT + BUFFER) * RUNS, "{leaked:?}: {growth}");
+        assert!(growth >= (SEGMENT + BUFFER) * RUNS, "{closed}: {growth}");
     }
 }
 
@@ -174,19 +175,9 @@ fn a_forked_child_leaves_the_ring_alone() {
 fn in_the_child(rig: &mut Rig) {
     let key = rig.submit(Op::Nop);
     rig.cancel(key);
-    assert!(!rig.driver.wants_poll());
-    let mut out = Completions::new();
-    assert!(
-        rig.driver
-            .park(&mut rig.table, Park::Forever, &mut out)
-            .is_err()
-    );
-    let left = drain(&mut *rig.driver, &mut rig.table, 1_000_000_000);
-    assert_eq!(left.len(), 2);
-    rig.driver.shut_down(left.len());
-    let other = EpollDriver::new(EpollOptions::default()).unwrap();
-    drop(std::mem::replace(&mut rig.driver, Box::new(other)));
-    drop(std::mem::take(&mut rig.table));
+    assert!(!rig.driver().wants_poll());
+    assert!(rig.engine.turn(Park::Forever).is_err());
+    assert_eq!(rig.give_up(1_000_000_000).len(), 2);
 }
 
 /// Nothing stays open.
@@ -205,10 +196,9 @@ fn descriptors_are_closed() {
                 .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
                 .filter(|link| link.to_string_lossy().contains("io_uring"));
             assert_eq!(rings.count(), 0);
-            assert!(!ours.driver.wants_poll());
+            assert!(!ours.driver().wants_poll());
             let key = ours.submit(Op::Nop);
             ours.cancel(key);
-            ours.table = OpTable::new();
             drop(ours);
             assert_eq!(uring_tests::open_fds(), before);
         });

@@ -21,14 +21,14 @@ fn tiny() -> UringOptions {
 tests! {
     fn a_full_submission_queue_is_submitted_early(rig = tiny()) {
         let keys: Vec<Key> = (0..1000).map(|_| rig.submit(Op::Nop)).collect();
-        assert!(rig.driver.counters().sq_full >= 400);
+        assert!(rig.driver().counters().sq_full >= 400);
         for key in keys {
             assert_eq!(rig.result(key), 0);
         }
-        let counters = rig.driver.counters();
+        let counters = rig.driver().counters();
         assert!(counters.cq_overflow > 0);
         assert_eq!(counters.stale, 0);
-        assert_eq!(rig.table.stale(), 0);
+        assert_eq!(rig.engine.stale(), 0);
     }
 
     /// The kernel ends a multishot operation that meets a full queue (cookbook §2.4).
@@ -51,7 +51,7 @@ tests! {
             drop(near);
             assert_eq!(rig.result(key), 0);
         }
-        let counters = rig.driver.counters();
+        let counters = rig.driver().counters();
         println!("{counters:?}");
         assert!(counters.rearmed > 0, "the test needs an operation that ended early");
     }
@@ -67,7 +67,7 @@ tests! {
             assert!(event.more);
             assert!(event.fd.is_some());
         }
-        assert!(rig.driver.counters().rearmed > 0, "the test needs an accept that ended early");
+        assert!(rig.driver().counters().rearmed > 0, "the test needs an accept that ended early");
     }
 
     fn a_poll_goes_on_after_an_overflow(rig = tiny()) {
@@ -90,7 +90,7 @@ tests! {
     }
 
     fn wakes_go_on_after_an_overflow(rig = tiny()) {
-        let unparker = rig.driver.unparker();
+        let unparker = rig.driver().unparker();
         for _ in 0..20 {
             // The poll of the wake descriptor meets a full queue.
             let keys: Vec<Key> = (0..20).map(|_| rig.submit(Op::Nop)).collect();

@@ -88,17 +88,17 @@ fn the_backlog_runs_in_order() {
         let keys: Vec<Key> = (0..200u8)
             .map(|n| rig.submit(send(&far, [n], false)))
             .collect();
-        assert!(rig.driver.wants_poll());
+        assert!(rig.driver().wants_poll());
         // One park takes all of it.
         rig.poll();
-        assert!(!rig.driver.wants_poll());
+        assert!(!rig.driver().wants_poll());
         for key in keys {
             assert_eq!(rig.try_take(key).expect("completed").result, 1);
         }
         let mut bytes = [0; 200];
         near.read_exact(&mut bytes).unwrap();
         assert!(bytes.iter().copied().eq(0..200));
-        assert!(rig.driver.counters().sq_full >= 190);
+        assert!(rig.driver().counters().sq_full >= 190);
     });
 }
 
@@ -133,7 +133,7 @@ fn sends_in_the_backlog_are_not_believed() {
                 .expect("settled by the park that submitted it");
             assert_eq!(event.result, -libc::EAGAIN);
         }
-        assert_eq!(rig.table.stale(), 0);
+        assert_eq!(rig.engine.stale(), 0);
     });
 }
 

@@ -43,9 +43,9 @@ tests! {
         let (mut near, far) = tcp_pair().unwrap();
         let far = fd(far);
         rig.poll();
-        let enters = rig.driver.counters().enters;
+        let enters = rig.driver().counters().enters;
         let sent = rig.submit(send(&far, *b"x", true));
-        let unparker = rig.driver.unparker();
+        let unparker = rig.driver().unparker();
         let waits = std::thread::spawn(move || {
             let mut byte = [0];
             near.read_exact(&mut byte).unwrap();
@@ -53,7 +53,7 @@ tests! {
         });
         assert_eq!(rig.park(Park::Forever), 1);
         assert_eq!(rig.result(sent), 1);
-        assert_eq!(rig.driver.counters().enters, enters + 1);
+        assert_eq!(rig.driver().counters().enters, enters + 1);
         waits.join().unwrap();
     }
 
@@ -94,11 +94,11 @@ tests! {
             near.read_exact(&mut [0; 5]).unwrap();
         };
         echo(rig);
-        let before = rig.driver.counters();
+        let before = rig.driver().counters();
         for _ in 0..100 {
             echo(rig);
         }
-        let after = rig.driver.counters();
+        let after = rig.driver().counters();
         assert_eq!(after.enters - before.enters, 200);
         assert_eq!(after.submitted - before.submitted, 100);
         assert_eq!(after.completed - before.completed, 300);
@@ -194,13 +194,13 @@ tests! {
             near.read_exact(&mut vec![0; *expected]).unwrap();
             *expected = 0;
         }
-        let before = rig.driver.counters();
+        let before = rig.driver().counters();
         let sent: Vec<Key> = sockets
             .iter()
             .map(|(_, far)| rig.submit(send(far, *b"small", true)))
             .collect();
         rig.park(Park::Poll);
-        let after = rig.driver.counters();
+        let after = rig.driver().counters();
         assert!(after.sq_full > before.sq_full);
         assert!(after.cq_overflow > before.cq_overflow, "the test needs an overflow");
         for (number, key) in sent.into_iter().enumerate() {
@@ -273,7 +273,7 @@ tests! {
         for reader in readers {
             assert!(reader.join().unwrap() == bytes);
         }
-        println!("{:?}", rig.driver.counters());
+        println!("{:?}", rig.driver().counters());
     }
 }
 

@@ -49,9 +49,9 @@ fn line(report: &str, start: &str) -> String {
 
 tests! {
     fn what_was_chosen_can_be_read(rig = all()) {
-        let report = rig.driver.report();
+        let report = rig.driver().report();
         println!("{report}");
-        assert_eq!(rig.driver.kind(), DriverKind::Uring);
+        assert_eq!(rig.driver().kind(), DriverKind::Uring);
         assert_eq!(report.lines().next(), Some("driver: io_uring"));
         for start in [
             "queues:", "flags:", "NO_SQARRAY:", "registered ring descriptor:", "NO_IOWAIT:",
@@ -64,26 +64,26 @@ tests! {
     }
 
     fn without_no_sqarray(rig = UringOptions { no_sqarray: false, ..all() }) {
-        assert_eq!(line(&rig.driver.report(), "NO_SQARRAY"), "NO_SQARRAY: no (switched off)");
+        assert_eq!(line(&rig.driver().report(), "NO_SQARRAY"), "NO_SQARRAY: no (switched off)");
         exercise(rig);
     }
 
     fn without_a_registered_descriptor(rig = UringOptions { registered_fd: false, ..all() }) {
-        let line = line(&rig.driver.report(), "registered ring");
+        let line = line(&rig.driver().report(), "registered ring");
         assert_eq!(line, "registered ring descriptor: no (switched off)");
         exercise(rig);
     }
 
     fn without_no_iowait(rig = UringOptions { no_iowait: false, ..all() }) {
-        assert_eq!(line(&rig.driver.report(), "NO_IOWAIT"), "NO_IOWAIT: no (switched off)");
+        assert_eq!(line(&rig.driver().report(), "NO_IOWAIT"), "NO_IOWAIT: no (switched off)");
         exercise(rig);
     }
 
     fn without_absolute_timeouts(rig = UringOptions { absolute_timeouts: false, ..all() }) {
-        let line = line(&rig.driver.report(), "absolute");
+        let line = line(&rig.driver().report(), "absolute");
         assert_eq!(line, "absolute timeouts: no (switched off)");
-        let end = rig.driver.now() + 3_000_000;
-        while rig.driver.now() < end {
+        let end = rig.driver().now() + 3_000_000;
+        while rig.driver().now() < end {
             rig.park(Park::Until(end));
         }
         // In the past: does not wait at all.
@@ -92,7 +92,7 @@ tests! {
     }
 
     fn without_inline_sends(rig = UringOptions { inline_sends: false, ..all() }) {
-        let line = line(&rig.driver.report(), "inline sends");
+        let line = line(&rig.driver().report(), "inline sends");
         assert_eq!(
             line,
             "inline sends: no, every send asks for its completion (switched off)"
@@ -111,7 +111,7 @@ tests! {
     }
 
     fn odd_sizes_are_rounded(rig = UringOptions { sq_entries: 3, cq_entries: 5, ..all() }) {
-        let line = line(&rig.driver.report(), "queues");
+        let line = line(&rig.driver().report(), "queues");
         assert_eq!(line, "queues: 4 submissions, 8 completions");
         exercise(rig);
     }
@@ -122,7 +122,7 @@ tests! {
         buffers: 0,
         ..all()
     }) {
-        println!("{}", rig.driver.report());
+        println!("{}", rig.driver().report());
         exercise(rig);
     }
 }

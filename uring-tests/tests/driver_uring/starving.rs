@@ -31,7 +31,7 @@ fn receives(rig: &mut Rig, count: usize) -> Vec<(TcpStream, Key)> {
 
 /// Polls until nothing more comes and nothing is wanted.
 fn rest(rig: &mut Rig) {
-    while rig.poll() > 0 || rig.driver.wants_poll() {}
+    while rig.poll() > 0 || rig.driver().wants_poll() {}
 }
 
 /// The kernel's number of this thread.
@@ -57,18 +57,18 @@ fn wait_until_asleep(thread: i32) {
 tests! {
     fn the_pool_grows_before_anybody_waits(rig = buffers(1024)) {
         let mut peers = receives(rig, 2 * SEGMENT_BUFFERS);
-        assert_eq!(rig.driver.pool().size(), SEGMENT_BUFFERS);
+        assert_eq!(rig.driver().pool().size(), SEGMENT_BUFFERS);
         for (near, _) in &mut peers {
             near.write_all(b"held").unwrap();
         }
         rest(rig);
         let events = rig.take_all();
         assert_eq!(events.len(), peers.len());
-        assert!(rig.driver.pool().size() > SEGMENT_BUFFERS);
-        assert_eq!(rig.driver.pool().lent(), peers.len());
-        assert_eq!(rig.driver.counters().parked_receives, 0);
+        assert!(rig.driver().pool().size() > SEGMENT_BUFFERS);
+        assert_eq!(rig.driver().pool().lent(), peers.len());
+        assert_eq!(rig.driver().counters().parked_receives, 0);
         drop(events);
-        assert_eq!(rig.driver.pool().lent(), 0);
+        assert_eq!(rig.driver().pool().lent(), 0);
     }
 
     fn parked_receives_go_on_when_leases_are_dropped(rig = buffers(4)) {
@@ -79,13 +79,13 @@ tests! {
         rest(rig);
         let first = rig.take_all();
         assert_eq!(first.len(), 4);
-        assert_eq!(rig.driver.counters().parked_receives, 4);
-        assert!(!rig.driver.pool().has_room());
-        assert!(!rig.driver.wants_poll());
+        assert_eq!(rig.driver().counters().parked_receives, 4);
+        assert!(!rig.driver().pool().has_room());
+        assert!(!rig.driver().wants_poll());
         let mut seen: Vec<u8> = first.iter().map(|event| event.lease.as_ref().unwrap()[0]).collect();
         drop(first);
         // The buffers are back: those who waited get them.
-        assert!(rig.driver.wants_poll());
+        assert!(rig.driver().wants_poll());
         while seen.len() < 8 {
             rig.park(Park::Forever);
             seen.extend(rig.take_all().iter().map(|event| event.lease.as_ref().unwrap()[0]));
@@ -99,7 +99,7 @@ tests! {
         let (mut near, key) = peers.pop().unwrap();
         near.write_all(&[1; 4 * BUFFER_SIZE]).unwrap();
         let mut taken = Vec::new();
-        while rig.driver.pool().lent() < 4 {
+        while rig.driver().pool().lent() < 4 {
             rig.park(Park::Forever);
             taken.extend(rig.take_all().into_iter().map(|event| event.lease.unwrap().into_bytes()));
         }
@@ -146,17 +146,17 @@ tests! {
         assert_eq!(held.len(), 1);
         let mut quiet = receives(rig, 3);
         rest(rig);
-        assert!(rig.driver.counters().parked_receives >= 3);
+        assert!(rig.driver().counters().parked_receives >= 3);
         drop(held);
         rest(rig);
-        let enters = rig.driver.counters().enters;
-        assert!(!rig.driver.wants_poll());
+        let enters = rig.driver().counters().enters;
+        assert!(!rig.driver().wants_poll());
         // At most one buffer's worth of them was armed; the others follow as it comes back.
         for (near, key) in &mut quiet {
             near.write_all(b"y").unwrap();
             assert_eq!(rig.receive(*key, 1), b"y");
         }
-        assert!(rig.driver.counters().enters - enters < 30);
+        assert!(rig.driver().counters().enters - enters < 30);
     }
 
     fn nothing_is_lost_with_four_buffers_and_many_connections(rig = buffers(4)) {
@@ -209,11 +209,11 @@ tests! {
         for arrived in arrived {
             assert!(arrived == bytes);
         }
-        let counters = rig.driver.counters();
+        let counters = rig.driver().counters();
         println!("{counters:?}");
         assert!(counters.parked_receives > 0, "the test needs parked receives");
-        assert_eq!(rig.driver.pool().refused(), 0);
+        assert_eq!(rig.driver().pool().refused(), 0);
         drop(held);
-        assert_eq!(rig.driver.pool().lent(), 0);
+        assert_eq!(rig.driver().pool().lent(), 0);
     }
 }

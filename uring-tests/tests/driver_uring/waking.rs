@@ -22,7 +22,7 @@ tests! {
         let posted = Arc::new(AtomicU64::new(0));
         let others: Vec<_> = (0..2)
             .map(|_| {
-                let (posted, unparker) = (posted.clone(), rig.driver.unparker());
+                let (posted, unparker) = (posted.clone(), rig.driver().unparker());
                 std::thread::spawn(move || {
                     for _ in 0..WAKES {
                         posted.fetch_add(1, Ordering::SeqCst);
@@ -41,15 +41,15 @@ tests! {
     }
 
     fn wakes_that_nobody_saw_cost_one_write(rig = options()) {
-        let unparker = rig.driver.unparker();
+        let unparker = rig.driver().unparker();
         for _ in 0..1000 {
             unparker.unpark();
         }
-        let before = rig.driver.counters().completed;
+        let before = rig.driver().counters().completed;
         rig.park(Park::Forever);
-        assert_eq!(rig.driver.counters().completed, before + 1);
+        assert_eq!(rig.driver().counters().completed, before + 1);
         rig.settle();
-        assert_eq!(rig.driver.counters().completed, before + 1);
+        assert_eq!(rig.driver().counters().completed, before + 1);
     }
 
     fn a_signal_ends_the_wait_without_an_error(rig = options()) {
@@ -89,12 +89,12 @@ tests! {
     fn waiting_does_not_spin(rig = options()) {
         assert_eq!(rig.run(Op::Nop).result, 0);
         rig.settle();
-        let before = rig.driver.counters().enters;
-        let end = rig.driver.now() + 20_000_000;
-        while rig.driver.now() < end {
+        let before = rig.driver().counters().enters;
+        let end = rig.driver().now() + 20_000_000;
+        while rig.driver().now() < end {
             rig.park(Park::Until(end));
         }
         // One that waits, and one in case a clock's rounding ends it early.
-        assert!(rig.driver.counters().enters - before <= 2);
+        assert!(rig.driver().counters().enters - before <= 2);
     }
 }
