@@ -37,6 +37,7 @@
 //! | floor | what stands there |
 //! |---|---|
 //! | [`runner`] | [`run`], [`Runner`], [`Builder`] |
+//! | [`debug`] | what every task waits for |
 //! | [`combinators`] | groups of tasks, timeouts, waiting for several tasks |
 //! | [`stream`] | readers and writers, as protocols on transports |
 //! | [`transport`] | connections on the driver |
@@ -57,6 +58,7 @@
 //! what the kernel had done to the next one, writes to a transport are queued when they are called.
 
 pub mod combinators;
+pub mod debug;
 pub mod driver;
 pub mod event_loop;
 pub mod protocol;

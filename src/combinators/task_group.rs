@@ -255,6 +255,9 @@ impl<E> TaskGroup<E> {
         let task = event_loop
             .create_task_with(body, options)
             .map_err(|_| Refused::LoopClosed)?;
+        if let Some(parent) = &inner.parent {
+            parent.will_await(&task);
+        }
         // One that ended while it was made is no member any more.
         if !task.done()
             && let Some(place) = inner.children.borrow_mut().get_mut(key)

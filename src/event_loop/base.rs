@@ -56,8 +56,7 @@ impl BaseEventLoop {
         outer: Weak<dyn AbstractEventLoop>,
     ) -> Self {
         let core = Core::new(driver, outer.clone());
-        core.debug
-            .set(std::env::var_os("RINGLOOP_DEBUG").is_some_and(|value| !value.is_empty()));
+        core.set_debug(std::env::var_os("RINGLOOP_DEBUG").is_some_and(|value| !value.is_empty()));
         core.reporter.belongs_to(outer.clone());
         let futures = Rc::new(OuterLoop {
             outer: outer.clone(),
@@ -339,7 +338,7 @@ impl AbstractEventLoop for BaseEventLoop {
     }
 
     fn set_debug(&self, debug: bool) {
-        self.core.debug.set(debug);
+        self.core.set_debug(debug);
     }
 }
 

@@ -75,6 +75,8 @@ pub struct Core {
     /// Who is told of the close.
     pub(super) open: RefCell<Slab<Weak<dyn LoopClosed>>>,
     kind: DriverKind,
+    /// How many ask that waits be tracked, whatever debug mode says.
+    tracked: Cell<usize>,
 }
 
 impl Core {
@@ -112,6 +114,7 @@ impl Core {
             leaked: Cell::new(0),
             gathers: RefCell::default(),
             open: RefCell::default(),
+            tracked: Cell::new(0),
         }
     }
 
@@ -148,6 +151,36 @@ impl Core {
     /// Whether the loop is in debug mode.
     pub fn is_debug(&self) -> bool {
         self.debug.get()
+    }
+
+    pub(super) fn set_debug(&self, debug: bool) {
+        self.debug.set(debug);
+        self.update_tracking();
+    }
+
+    /// Has waits note since when they wait, and groups note their children, as debug mode does; until
+    /// [`untrack`](Self::untrack) was called as often.
+    pub fn track(&self) {
+        self.tracked.set(self.tracked.get() + 1);
+        self.update_tracking();
+    }
+
+    /// Ends what [`track`](Self::track) began.
+    pub fn untrack(&self) {
+        self.tracked.set(self.tracked.get().saturating_sub(1));
+        self.update_tracking();
+    }
+
+    fn update_tracking(&self) {
+        let on = self.debug.get() || self.tracked.get() > 0;
+        if on != self.tasks.is_tracking() {
+            self.tasks.track(on);
+        }
+    }
+
+    /// The names of the operations in flight, one for each.
+    pub fn operations(&self) -> Vec<&'static str> {
+        self.table.borrow().names_in_flight()
     }
 
     /// Iterations so far.

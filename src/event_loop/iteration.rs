@@ -48,6 +48,9 @@ impl Core {
             .prune(|key| self.callbacks.is_waiting(key));
         self.end_iteration();
         self.park()?;
+        if self.tasks.is_tracking() {
+            self.tasks.set_time(self.now());
+        }
         self.take_remote();
         self.take_completions();
         self.take_timers();

@@ -80,7 +80,7 @@ impl Future for Drain<'_> {
             return Poll::Ready(outcome);
         }
         this.wait
-            .suspend(cx, WaitsFor::Other("a drain of a stream"))?;
+            .suspend(cx, this.stream.waits_for("a drain of a stream"))?;
         if this.stage == Stage::New {
             this.stage = Stage::Yielded;
             cx.waker().wake_by_ref();
@@ -137,7 +137,7 @@ impl Future for Closed<'_> {
             return Poll::Ready(this.stream.exception().map_or(Ok(()), Err));
         }
         this.wait
-            .suspend(cx, WaitsFor::Other("the end of a stream"))?;
+            .suspend(cx, this.stream.waits_for("the end of a stream"))?;
         this.stream.stay(Until::Closed, &mut this.place, cx.waker());
         Poll::Pending
     }

@@ -88,6 +88,8 @@ pub struct StreamReaderProtocol {
     /// Bytes fed and not consumed, those the reader has looked at included.
     size: Cell<usize>,
     flags: Cell<u8>,
+    /// The transport's descriptor, for listings; -1: none.
+    fd: Cell<i32>,
     rare: Cell<Option<Box<Rare>>>,
     me: Weak<Self>,
 }
@@ -101,6 +103,7 @@ impl StreamReaderProtocol {
             waker: Cell::default(),
             size: Cell::default(),
             flags: Cell::default(),
+            fd: Cell::new(-1),
             rare: Cell::default(),
             me: me.clone(),
         })
@@ -145,7 +148,15 @@ impl StreamReaderProtocol {
     /// The transport that is paused when the reader is full. A transport that makes this its protocol
     /// needs no such call.
     pub fn set_transport(&self, transport: Rc<dyn Transport>) {
+        transport.with_fd(&mut |fd| self.fd.set(fd.as_raw_fd()));
         self.transport.set(Some(transport));
+    }
+
+    /// What a wait at this stream waits for, for listings.
+    #[inline]
+    pub(super) fn waits_for(&self, name: &'static str) -> WaitsFor {
+        let fd = self.fd.get();
+        WaitsFor::Io { name, fd }
     }
 
     // --- feeding

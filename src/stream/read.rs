@@ -65,7 +65,7 @@ where
         // A pool buffer must not wait for the peer together with its reader.
         this.reader.head.detach();
         this.wait
-            .suspend(cx, WaitsFor::Other("a read of a stream"))?;
+            .suspend(cx, this.reader.stream.waits_for("a read of a stream"))?;
         this.waiting = true;
         this.reader.stream.await_data(cx.waker());
         Poll::Pending

@@ -179,6 +179,37 @@ impl Catch {
         })
     }
 
+    /// Blocks the thread until the signal was delivered, or [`wake`](Self::wake) called, since the last
+    /// time.
+    pub fn wait(&self) {
+        let mut poll = libc::pollfd {
+            fd: self.event.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let mut count = 0u64;
+        loop {
+            // SAFETY: one structure, valid for the call.
+            let ready = unsafe { libc::poll(&raw mut poll, 1, -1) };
+            // Below 0 it was EINTR: the kernel refuses nothing else here.
+            if ready > 0 {
+                let fd = self.event.as_raw_fd();
+                // SAFETY: 8 writable bytes. It fails where another thread was quicker.
+                let read = unsafe { libc::read(fd, ptr::from_mut(&mut count).cast(), 8) };
+                if read == 8 {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Ends a [`wait`](Self::wait) of another thread, or the next one.
+    pub fn wake(&self) {
+        let one = 1u64;
+        // SAFETY: 8 readable bytes. It fails only when the counter is full: then it is readable.
+        unsafe { libc::write(self.event.as_raw_fd(), ptr::from_ref(&one).cast(), 8) };
+    }
+
     /// How often the signal was delivered since it is caught. Deliveries that come before one was
     /// handled are one, as signals are.
     pub fn count(&self) -> u32 {

@@ -59,6 +59,7 @@ mod host;
 mod id;
 mod inbox;
 mod join;
+mod listing;
 mod loop_exit;
 mod nodes;
 mod registry;
@@ -88,6 +89,7 @@ pub use held::{cancellations_held, current_cancelling, give_back};
 pub use host::TaskHost;
 pub use id::{LoopId, TaskId};
 pub use join::JoinError;
+pub use listing::{ListedTask, ListedWait};
 pub use loop_exit::{LoopExit, exit_loop, is_loop_exit};
 pub use registry::{
     ForeignTask, RegistryError, TaskRef, TaskState, all_tasks, current_task, enter_task,

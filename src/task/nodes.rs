@@ -38,6 +38,8 @@ pub(super) struct Node {
     pub(super) mark: u32,
     /// The scope that had asked before the task itself did.
     pub(super) under: u32,
+    /// When it was made, if that is tracked, else 0.
+    pub(super) since: u64,
     /// The request went to the awaited task; `mark` says whose it was.
     pub(super) forwarded: bool,
     prev: u32,
@@ -57,6 +59,8 @@ pub(super) struct Removed {
 pub(super) struct Nodes {
     list: UnsafeCell<Vec<Node>>,
     free: Cell<u32>,
+    /// What new nodes note as their time.
+    time: Cell<u64>,
 }
 
 impl Default for Nodes {
@@ -64,6 +68,7 @@ impl Default for Nodes {
         Self {
             list: UnsafeCell::default(),
             free: Cell::new(NONE),
+            time: Cell::new(0),
         }
     }
 }
@@ -81,6 +86,10 @@ impl Nodes {
     #[inline]
     pub(super) fn update<R>(&self, index: u32, f: impl FnOnce(&mut Node) -> R) -> R {
         self.with(|list| f(&mut list[index as usize]))
+    }
+
+    pub(super) fn set_time(&self, now: u64) {
+        self.time.set(now);
     }
 
     #[inline]
@@ -106,6 +115,7 @@ impl Nodes {
             scope: slot.scope().get(),
             mark: UNMARKED,
             under: UNMARKED,
+            since: self.time.get(),
             forwarded: false,
             prev: NONE,
             next: head,

@@ -10,6 +10,7 @@ use super::context::{Context, Vars};
 use super::handle::{RawTask, Task};
 use super::host::TaskHost;
 use super::id::{LoopId, reserve_task_ids, unpack};
+use super::listing::Tracked;
 use super::nodes::Nodes;
 use super::report::Report;
 use super::running;
@@ -96,6 +97,7 @@ pub struct Tasks {
     next_id: Cell<u64>,
     last_id: Cell<u64>,
     host: Rc<dyn TaskHost>,
+    pub(super) tracked: Tracked,
     sent: RefCell<Vec<Sent>>,
 }
 
@@ -132,6 +134,7 @@ impl Tasks {
             next_id: Cell::new(0),
             last_id: Cell::new(0),
             host,
+            tracked: Tracked::default(),
             sent: RefCell::new(Vec::new()),
         })
     }

@@ -1,0 +1,61 @@
+//! A program that dumps its tasks on SIGUSR1: what the tests of dumps start, for signals belong to the
+//! process. `dumped SCENE DRIVER`; the dumps go to standard error, a line says when it is ready, and it
+//! goes on from its stops when it reads a line.
+
+use std::io::{BufRead, Write};
+use std::time::Duration;
+
+use ringloop::task::TaskOptions;
+use ringloop::{Builder, DriverKind, EventLoopExt, block_on, get_running_loop, sleep, yield_now};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .expect("somebody reads");
+}
+
+/// Blocks the thread.
+fn stop() {
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .expect("somebody writes");
+}
+
+async fn serve(scene: String) {
+    let dumps = ringloop::debug::dump_on_signal(libc::SIGUSR1).expect("nobody has the signal");
+    let again = ringloop::debug::dump_on_signal(libc::SIGUSR1).expect_err("it is taken");
+    assert_eq!(again.raw_os_error(), Some(libc::EBUSY));
+    let event_loop = get_running_loop();
+    let sleeper = TaskOptions::named("the sleeper");
+    let sleeper = event_loop.create_task_with(sleep(HOUR), sleeper);
+    drop(sleeper.expect("an open loop"));
+    yield_now().await.expect("nobody cancels");
+    say("ready");
+    if scene == "stuck" {
+        stop();
+        yield_now().await.expect("nobody cancels");
+    }
+    let heard = event_loop.run_in_executor(stop);
+    heard.await.expect("it reads a line");
+    drop(dumps);
+    let default = ringloop::sys::signals::is_default(libc::SIGUSR1);
+    assert!(default.expect("there is SIGUSR1"));
+    say("end");
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let (scene, kind) = (args.next(), args.next());
+    let scene = scene.expect("the first argument is the scene");
+    let kind: DriverKind = kind
+        .expect("the second argument is the driver")
+        .parse()
+        .expect("a driver");
+    let event_loop = Builder::new().driver(kind).build().expect("the driver");
+    block_on(&event_loop, serve(scene)).expect("it serves");
+}
