@@ -3,6 +3,7 @@
 use super::graph::{TaskGraph, TaskNode};
 use crate::event_loop::LoopError;
 use crate::task::{TaskId, current_task};
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 
@@ -11,7 +12,8 @@ use std::io;
 pub struct CallGraph {
     /// The task: its future, and the awaits at which it is suspended.
     pub task: TaskNode,
-    /// Who waits for it. Empty also where a circle comes back to a task further down.
+    /// Who waits for it. Each task is shown with those once, so where it comes up again, as in a circle
+    /// it does, and from a depth of 500 on, this is empty.
     pub awaited_by: Vec<CallGraph>,
 }
 
@@ -53,28 +55,23 @@ pub fn print_call_graph(task: Option<TaskId>, out: &mut dyn io::Write) -> io::Re
     }
 }
 
+/// Longer chains are cut: rather a mistake of the program than something to be read.
+const MAX_DEPTH: usize = 500;
+
 impl TaskGraph {
     /// The graph of one of the tasks.
     pub fn call_graph(&self, id: TaskId) -> Option<CallGraph> {
-        self.above(id, &mut Vec::new())
+        self.above(id, 0, &mut HashSet::new())
     }
 
-    fn above(&self, id: TaskId, below: &mut Vec<TaskId>) -> Option<CallGraph> {
+    fn above(&self, id: TaskId, depth: usize, shown: &mut HashSet<TaskId>) -> Option<CallGraph> {
         let task = self.find(id)?.clone();
-        below.push(id);
-        let awaited_by = task
-            .awaited_by
-            .iter()
-            .filter_map(|&by| {
-                if below.contains(&by) {
-                    let task = self.find(by)?.clone();
-                    let awaited_by = Vec::new();
-                    return Some(CallGraph { task, awaited_by });
-                }
-                self.above(by, below)
-            })
-            .collect();
-        below.pop();
+        let mut awaited_by = Vec::new();
+        if shown.insert(id) && depth < MAX_DEPTH {
+            for &by in &task.awaited_by {
+                awaited_by.extend(self.above(by, depth + 1, shown));
+            }
+        }
         Some(CallGraph { task, awaited_by })
     }
 }

@@ -64,6 +64,11 @@ pub fn dump_of(event_loop: &dyn AbstractEventLoop) -> String {
         text.push_str("ages and the children of groups are not written down: see debug::track\n");
     }
     let graph = TaskGraph::of(event_loop);
-    let _ = write!(text, "tasks:\n{}tree:\n{}", graph.table(), graph.tree());
+    let _ = write!(
+        text,
+        "tasks:\n{}tree:\n{}ringloop: end\n",
+        graph.table(),
+        graph.tree()
+    );
     text
 }

@@ -45,15 +45,25 @@ fn state(task: &TaskNode) -> &'static str {
     }
 }
 
-/// The type of the body without what every `async` block and function adds.
+/// The type of the body without what this crate wraps around it, and what every `async` block and
+/// function adds.
 fn body(task: &TaskNode) -> &'static str {
-    let Some(name) = task.body else {
+    let Some(mut name) = task.body else {
         return "a foreign task";
     };
     if name.contains("main_task::MainTask") {
         return "the main future";
     }
-    let mut name = name;
+    while name.starts_with("ringloop::")
+        && let Some((_, inner)) = name.split_once('<')
+    {
+        let mut depth = 0;
+        let end = inner.find(|c| {
+            depth += i32::from(c == '<') - i32::from(c == '>');
+            depth < 0 || (depth == 0 && c == ',')
+        });
+        name = &inner[..end.unwrap_or(inner.len())];
+    }
     while let Some(rest) = name.strip_suffix("::{{closure}}") {
         name = rest;
     }

@@ -2,7 +2,7 @@
 
 use super::protocol::{Flag, StreamReaderProtocol, Until};
 use super::waiters::Place;
-use crate::task::{Wait, WaitsFor};
+use crate::task::Wait;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;

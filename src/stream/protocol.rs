@@ -16,9 +16,11 @@ use super::origin::Origin;
 use super::waiters::{Place, Waiters};
 use crate::driver::Lease;
 use crate::protocol::{BaseProtocol, Protocol, Transport};
+use crate::task::WaitsFor;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringloop::debug::{dump, dump_of};
 use ringloop::task::TaskOptions;
 use ringloop::{Builder, DriverKind, EventLoopExt, block_on, get_running_loop, sleep, yield_now};
-use uring_tests::on_both_drivers;
+use uring_tests::{example, on_both_drivers};
 
 struct Program {
     child: Child,
@@ -41,7 +41,7 @@ impl Program {
         assert_eq!(sent, 0);
     }
 
-    /// The dump up to the line that begins so.
+    /// What it wrote, up to the line that begins so.
     fn dump_until(&mut self, end: &str) -> String {
         let mut text = String::new();
         loop {
@@ -53,6 +53,12 @@ impl Program {
                 return text;
             }
         }
+    }
+
+    fn interrupt(&self) {
+        // SAFETY: as above.
+        let sent = unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
+        assert_eq!(sent, 0);
     }
 
     fn go_on(&mut self) {
@@ -105,7 +111,7 @@ on_both_drivers! {
         let mut program = Program::start("waits", kind);
         for _ in 0..2 {
             program.signal();
-            let text = program.dump_until("the sleeper");
+            let text = program.dump_until("ringloop: end");
             assert!(text.contains(&format!("on {kind}, iteration ")), "{text}");
             assert!(text.contains("[waiting] the main future: a job in another thread for "), "{text}");
         }
@@ -124,9 +130,47 @@ on_both_drivers! {
         let text = program.dump_until("  <Task pending name='the sleeper'");
         assert!(text.contains("2 tasks:"), "{text}");
         program.go_on();
-        let text = program.dump_until("the sleeper");
+        let text = program.dump_until("ringloop: end");
         assert!(text.contains("operations"), "{text}");
         program.go_on();
+        program.ends();
+    }
+}
+
+on_both_drivers! {
+    /// The program of the book's chapter about stuck servers.
+    fn the_stuck_example_shows_where_it_hangs(kind: DriverKind) {
+        let mut child = Command::new(example("stuck"))
+            .env("RINGLOOP_DRIVER", kind.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut said = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        said.read_line(&mut line).expect("it writes text");
+        assert_eq!(line, format!("kill -USR1 {}\n", child.id()));
+        let dumps = BufReader::new(child.stderr.take().expect("piped"));
+        let mut program = Program { child, dumps };
+        // The first dumps may come before everybody waits for what they will.
+        loop {
+            program.signal();
+            let text = program.dump_until("ringloop: end");
+            let waits = |task: &str, what: &str| {
+                text.lines().any(|line| line.contains(task) && line.contains(what))
+            };
+            if waits("└── prices", "stuck::prices: a read of a stream on descriptor ")
+                && waits("├── order 1", "stuck::order: Task-")
+                && waits("└── heartbeat", "stuck::heartbeat: sleep for ")
+                && waits("Task-1 ", "the main future: task group for ")
+            {
+                break;
+            }
+        }
+        program.interrupt();
+        let mut rest = String::new();
+        said.read_to_string(&mut rest).expect("it writes text");
+        assert_eq!(rest, "interrupted\n");
         program.ends();
     }
 }

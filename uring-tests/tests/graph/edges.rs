@@ -13,7 +13,8 @@ use ringloop::debug::{self, CallGraph, TaskGraph, capture_call_graph, print_call
 use ringloop::event_loop::LoopError;
 use ringloop::task::{TaskId, TaskOptions, TaskState, WaitsFor, current};
 use ringloop::{
-    Builder, DriverKind, EventLoopExt, Task, block_on, get_running_loop, sleep, timeout, yield_now,
+    Builder, Cancelled, DriverKind, EventLoopExt, Task, block_on, get_running_loop, sleep,
+    task_group, timeout, yield_now,
 };
 use uring_tests::on_both_drivers;
 
@@ -196,6 +197,30 @@ on_both_drivers! {
             turns(2).await;
             assert_eq!(awaiters(id), "slow(watches)");
             drop(watches);
+        });
+    }
+
+    /// While it is tracked: the children of a group are waited for by the task whose group it is.
+    fn grf_02_a_group_waits_for_its_children(kind: DriverKind) {
+        run(kind, async {
+            let _tracking = debug::track().unwrap();
+            let parent = spawn("parent", task_group::<(), Cancelled, _>(async |group| {
+                for name in ["one", "two"] {
+                    let child = async { sleep(HOUR).await };
+                    group.create_task_with(child, TaskOptions::named(name))?;
+                }
+                Ok(())
+            }));
+            turns(3).await;
+            let graph = TaskGraph::capture().unwrap();
+            let waits = graph.find(parent.id()).unwrap().waits[0].what;
+            assert_eq!(waits, WaitsFor::Other("task group"));
+            for name in ["one", "two"] {
+                let child = graph.tasks.iter().find(|task| task.name == name).unwrap();
+                assert_eq!(awaiters(child.id), format!("{name}(parent)"));
+            }
+            parent.cancel();
+            drop(parent.await);
         });
     }
 

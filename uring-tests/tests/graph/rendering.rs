@@ -58,8 +58,15 @@ fn grf_04_an_empty_graph_has_a_head_and_no_lines() {
 #[test]
 fn grf_04_independent_tasks_stand_at_the_left() {
     let [a, b] = ids();
-    let graph = graph([task(a, "first", &[]), task(b, "second", &[])]);
+    let mut graph = graph([task(a, "first", &[]), task(b, "second", &[])]);
     assert_eq!(tree(&graph), ["first", "second"]);
+    // What this crate wraps around a future is not shown.
+    graph.tasks[1].body =
+        Some("ringloop::a::Child<ringloop::b::Timeout<app::work<u8, u8>::{{closure}}>, u8>");
+    assert_eq!(
+        tree(&graph),
+        ["first", "second [waiting] app::work<u8, u8>: sleep"]
+    );
     let full = graph.tree().to_string();
     let line = full.lines().next().unwrap();
     assert_eq!(line, format!("first ({a}) [waiting] app::work: sleep"));
