@@ -8,7 +8,7 @@
 //! borrowed, and nothing else, while its own `Clone` or `Debug` reads it.
 //!
 //! ```text
-//!              set_result ──────▶ Finished ──take──▶ Taken
+//!              set_result ──────▶ Finished (and taken, sooner or later)
 //!   Pending ── set_exception ───▶ Failed
 //!              cancel ──────────▶ Cancelled
 //! ```

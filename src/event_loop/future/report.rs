@@ -13,7 +13,7 @@ impl<T: Debug> Debug for Future<T> {
         let inner = &*self.0;
         f.write_str("<Future ")?;
         if inner.state.get() == State::Finished {
-            // `None` only while it is being taken.
+            // None is there once it was taken.
             match inner.value.try_borrow().as_deref() {
                 Ok(Some(value)) => write!(f, "finished result={value:?}")?,
                 _ => f.write_str("finished")?,
@@ -29,7 +29,7 @@ impl<T> Inner<T> {
     fn write_state(&self, f: &mut dyn Write) -> fmt::Result {
         match self.state.get() {
             State::Pending => f.write_str("pending"),
-            State::Finished | State::Taken => f.write_str("finished"),
+            State::Finished => f.write_str("finished"),
             State::Cancelled => f.write_str("cancelled"),
             State::Failed => match self.error.get() {
                 Some(error) => write!(f, "finished exception={error:?}"),

@@ -18,7 +18,6 @@ pub(super) enum State {
     Pending,
     Finished,
     Failed,
-    Taken,
     Cancelled,
 }
 
@@ -28,7 +27,7 @@ pub(super) struct Inner<T> {
     pub(super) state: Cell<State>,
     /// Failed, and nobody read the error.
     pub(super) unread: Cell<bool>,
-    /// While `Finished`. Borrowed by the value's own `Clone` and `Debug`.
+    /// Once `Finished`, until it is taken. Borrowed by the value's own `Clone` and `Debug`.
     pub(super) value: RefCell<Option<T>>,
     /// Once `Failed`.
     pub(super) error: OnceCell<SharedError>,
@@ -173,7 +172,6 @@ impl<T: 'static> Future<T> {
         let Ok(mut value) = self.0.value.try_borrow_mut() else {
             return Err(InvalidStateError::InUse.into());
         };
-        self.0.state.set(State::Taken);
         value.take().ok_or_else(|| InvalidStateError::Taken.into())
     }
 
@@ -181,7 +179,6 @@ impl<T: 'static> Future<T> {
         match self.state() {
             State::Finished => Ok(()),
             State::Pending => Err(InvalidStateError::NotReady.into()),
-            State::Taken => Err(InvalidStateError::Taken.into()),
             State::Cancelled => Err(self.cancellation().into()),
             State::Failed => Err(self.read_error().into()),
         }
@@ -209,7 +206,7 @@ impl<T: 'static> Future<T> {
             State::Pending => Err(InvalidStateError::NoException.into()),
             State::Cancelled => Err(self.cancellation().into()),
             State::Failed => Ok(Some(self.read_error())),
-            State::Finished | State::Taken => Ok(None),
+            State::Finished => Ok(None),
         }
     }
 

@@ -10,8 +10,9 @@ use crate::task::{Task, TaskOptions};
 use std::future::{IntoFuture, poll_fn};
 use std::sync::Arc;
 
-/// What [`wrap_future`] accepts; open to types of others. asyncio looks whether the object is marked
-/// as a future of a loop (`isfuture`), and takes everything else for one of a pool.
+/// What [`wrap_future`] accepts; open to types of others. One whose [`Wrapped`](Self::Wrapped) is
+/// itself is a future of a loop already; asyncio marks those by an attribute (`isfuture`), and takes
+/// everything else for one of a pool.
 pub trait WrapFuture {
     /// The future of the loop.
     type Wrapped;

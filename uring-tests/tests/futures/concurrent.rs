@@ -83,8 +83,8 @@ on_both_drivers! {
         l.close();
     }
 
-    /// A type of somebody else says itself what it becomes.
-    fn fut_22_futures_of_others_are_accepted(kind: DriverKind) {
+    /// A type of somebody else says itself what it is: a loop's future, or what becomes one.
+    fn fut_22_fut_26_futures_of_others_are_accepted(kind: DriverKind) {
         struct Duck(u8);
         impl WrapFuture for Duck {
             type Wrapped = Future<u8>;
@@ -95,8 +95,19 @@ on_both_drivers! {
                 Ok(future)
             }
         }
+        struct Goose(Duck);
+        impl WrapFuture for Goose {
+            type Wrapped = Self;
+
+            fn wrap_in(self, _: &dyn AbstractEventLoop) -> Result<Self, LoopError> {
+                Ok(self)
+            }
+        }
         let l = lab(kind);
-        let value = l.run(async { wrap_future(Duck(9)).unwrap().await.unwrap() });
+        let value = l.run(async {
+            let goose = wrap_future(Goose(Duck(9))).unwrap();
+            wrap_future(goose.0).unwrap().await.unwrap()
+        });
         assert_eq!(value, 9);
         l.close();
     }

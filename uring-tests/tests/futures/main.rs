@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod concurrent;
+mod random;
 mod reports;
 mod state;
 mod support;

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Wake, Waker};
+use std::task::{Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::time::Duration;
 
 use ringloop::event_loop::{Future, FutureError};
@@ -47,6 +47,19 @@ impl Drop for Odd {
 
 fn odd(on_drop: bool, hook: fn()) -> Waker {
     Arc::new(Odd { hook, on_drop }).into()
+}
+
+/// A waker whose clones end the future.
+fn ends_when_cloned() -> Waker {
+    fn clone(_: *const ()) -> RawWaker {
+        // Refused the second time.
+        with_future(|future| _ = future.set_result(2));
+        RawWaker::new(std::ptr::null(), &VTABLE)
+    }
+    fn nothing(_: *const ()) {}
+    static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, nothing, nothing, nothing);
+    // SAFETY: the functions need no data, and work on any thread.
+    unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &VTABLE)) }
 }
 
 on_both_drivers! {
@@ -254,6 +267,11 @@ on_both_drivers! {
         assert!(poll(&mut waiting, &waker).is_pending());
         assert_eq!(counting.count(), 1, "told at once");
         assert!(matches!(poll(&mut waiting, &waker), Poll::Ready(Ok(1))));
+        // While it is cloned: nothing would wake it any more.
+        let future = l.event_loop.create_future::<i32>();
+        FUTURE.set(Some(future.clone()));
+        let mut waiting = future.wait();
+        assert!(matches!(poll(&mut waiting, &ends_when_cloned()), Poll::Ready(Ok(2))));
         // Dropped with the wait.
         let future = l.event_loop.create_future::<i32>();
         FUTURE.set(Some(future.clone()));
