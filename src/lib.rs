@@ -72,8 +72,8 @@ pub mod task;
 pub mod transport;
 
 pub use combinators::{
-    Child, ExceptionGroup, Failure, GroupError, Race, Refused, ReturnWhen, TaskGroup, gather,
-    shield, staggered_race, task_group, wait, wait_for,
+    Child, ExceptionGroup, Failure, GroupError, Race, Refused, ReturnWhen, TaskGroup, as_completed,
+    gather, shield, staggered_race, task_group, wait, wait_for,
 };
 pub use driver::{Chunk, DriverKind, Lease};
 pub use event_loop::{

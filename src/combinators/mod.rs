@@ -2,6 +2,7 @@
 //!
 //! | asyncio | here |
 //! |---|---|
+//! | `as_completed` | [`as_completed`](as_completed()) |
 //! | `gather` | [`gather`](gather()) |
 //! | `wait`, `wait_for` | [`wait`](wait()), [`wait_for`](wait_for()) |
 //! | `shield` | [`shield`](shield()) |
@@ -13,6 +14,7 @@
 //! What fails here: a future whose output is an `Err`, and one that panics. A cancellation is no
 //! failure.
 
+mod as_completed;
 mod child;
 mod children;
 mod failure;
@@ -25,6 +27,7 @@ mod task_group;
 mod wait;
 mod wait_for;
 
+pub use as_completed::{AsCompleted, NextCompleted, as_completed};
 pub use child::Child;
 pub use failure::{ExceptionGroup, Failure, Panic};
 pub use gather::{Gather, GatherAll, gather};

@@ -1,10 +1,12 @@
 //! Waiting for a task without passing a cancellation on to it. asyncio: `shield`.
 
 use super::hop::Hop;
-use crate::task::{JoinError, Task, Wait, WaitsFor};
+use crate::event_loop::{ExceptionContext, try_get_running_loop};
+use crate::task::{JoinError, RawTask, Task, Wait, WaitsFor};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// Waits for a task as awaiting its handle does, except that a cancellation ends the wait alone:
@@ -39,7 +41,8 @@ use std::task::{Context, Poll};
 /// ```
 pub fn shield<T>(task: Task<T>) -> Shield<T> {
     Shield {
-        task,
+        task: Some(task),
+        cancelled: false,
         hop: Hop::default(),
         wait: Wait::new(),
     }
@@ -47,7 +50,10 @@ pub fn shield<T>(task: Task<T>) -> Shield<T> {
 
 /// The future of [`shield`].
 pub struct Shield<T> {
-    task: Task<T>,
+    /// Always there, until the drop.
+    task: Option<Task<T>>,
+    /// The wait was cancelled.
+    cancelled: bool,
     hop: Hop,
     wait: Wait,
 }
@@ -57,20 +63,55 @@ impl<T> Future for Shield<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        this.wait.check()?;
-        this.task.assert_driven();
-        if this.task.poll_done(cx).is_ready() {
+        let task = this.task.as_mut().expect("there until the drop");
+        if let Err(cancelled) = this.wait.check() {
+            this.cancelled = true;
+            return Poll::Ready(Err(cancelled.into()));
+        }
+        task.assert_driven();
+        if task.poll_done(cx).is_ready() {
             if this.hop.poll(cx).is_ready() {
                 this.wait.finish();
-                let result = this.task.result();
+                let result = task.result();
                 return Poll::Ready(result.expect("the result of the task was taken already"));
             }
         } else {
             this.hop.wait();
         }
-        this.wait.suspend(cx, WaitsFor::Task(this.task.id()))?;
+        if let Err(cancelled) = this.wait.suspend(cx, WaitsFor::Task(task.id())) {
+            this.cancelled = true;
+            return Poll::Ready(Err(cancelled.into()));
+        }
         Poll::Pending
     }
+}
+
+impl<T> Drop for Shield<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take()
+            && self.cancelled
+            && !task.done()
+        {
+            report_panic_of(task.into_raw());
+        }
+    }
+}
+
+/// Nobody waits for the task any more, and somebody did.
+fn report_panic_of(task: RawTask) {
+    // Its own handle, in a callback that goes with its end.
+    let task = Rc::new(task);
+    let ended = task.clone();
+    task.add_done_callback(move |_| {
+        let Some(text) = ended.exception() else {
+            return;
+        };
+        if let Ok(event_loop) = try_get_running_loop() {
+            let mut context = ExceptionContext::error("panic exception in shielded future", text);
+            context.task = Some((*ended).as_ref());
+            event_loop.call_exception_handler(context);
+        }
+    });
 }
 
 impl<T> fmt::Debug for Shield<T> {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
+use ringloop::task::TaskOptions;
 use ringloop::{
     EventLoopExt, Failure, JoinError, Task, create_task, gather, get_running_loop, shield, sleep,
     timeout, yield_now,
@@ -328,6 +329,50 @@ on_both_drivers! {
         state.cancel();
         finish(&l, &outer);
         assert!(outer.cancelled());
+    }
+
+    fn shd_03_after_a_cancel_a_result_is_silent_and_a_panic_reported_once(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        for panics in [false, true] {
+            let inner = l.create_task(async move {
+                sleep(seconds(5)).await.unwrap();
+                assert!(!panics, "late");
+            });
+            let inner = inner.unwrap();
+            let id = inner.id().to_string();
+            let outer = l.create_task(shield(inner)).unwrap();
+            l.turns(2);
+            outer.cancel();
+            l.turn();
+            assert!(outer.cancelled());
+            drop(outer);
+            l.seen.advance(5 * SECOND);
+            l.turns(4);
+            let told = l.told();
+            assert_eq!(told.len(), usize::from(panics));
+            for told in told {
+                assert_eq!(told.message, "panic exception in shielded future");
+                assert_eq!(told.exception.as_deref(), Some("late"));
+                assert_eq!(told.task, Some(id.clone()));
+            }
+        }
+        // A loop that is closed meanwhile does not keep the task.
+        let order = Order::new();
+        let held = Dropped(order.clone(), "dropped");
+        let inner = l.create_task_with(
+            async move {
+                let _held = held;
+                pending::<()>().await;
+            },
+            TaskOptions::default().quiet(true),
+        );
+        let outer = l.create_task(shield(inner.unwrap())).unwrap();
+        l.turns(2);
+        outer.cancel();
+        l.turn();
+        drop(outer);
+        l.close().unwrap();
+        assert_eq!(order.take(), ["dropped"]);
     }
 
     fn shd_04_a_finished_inner_one_is_returned_directly(kind: DriverKind) {

@@ -8,6 +8,7 @@
 mod support;
 
 mod common;
+mod completion;
 mod gathering;
 mod groups;
 mod groups_cancelled;

@@ -1,0 +1,215 @@
+//! `as_completed`.
+
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::task::{Context, Waker};
+
+use ringloop::task::TaskId;
+use ringloop::{
+    EventLoopExt, Failure, Task, TimeoutError, as_completed, create_task, sleep, timeout, yield_now,
+};
+use uring_tests::on_both_drivers;
+
+use crate::common::{HOUR, both, now, seconds};
+use crate::support::{Watch, panic_of};
+
+/// A task that ends after so many seconds, with that number.
+fn nap(secs: u64) -> Task<u64> {
+    create_task(async move {
+        sleep(seconds(secs)).await.unwrap();
+        secs
+    })
+}
+
+on_both_drivers! {
+    fn asc_01_the_order_of_completion(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            let mut order = Vec::new();
+            for next in as_completed([3, 1, 2].map(nap), None) {
+                order.push(next.await.unwrap());
+            }
+            assert_eq!((order, now()), (vec![1, 2, 3], 3));
+            let mut order = Vec::new();
+            let mut tasks = as_completed([3, 1, 2].map(nap), None);
+            while let Some(task) = tasks.next_task().await {
+                order.push(task.unwrap().result().unwrap().unwrap());
+            }
+            assert_eq!((order, now()), (vec![1, 2, 3], 6));
+            // Of tasks that end in one iteration too, whatever their places are.
+            let late = create_task(async {
+                yield_now().await.unwrap();
+                "late"
+            });
+            let early = create_task(async { "early" });
+            let mut order = Vec::new();
+            yield_now().await.unwrap();
+            yield_now().await.unwrap();
+            for next in as_completed([late, early], None) {
+                order.push(next.await.unwrap());
+            }
+            assert_eq!(order, ["late", "early"], "those that had ended: as they were given");
+            let last = create_task(async {
+                sleep(seconds(1)).await.unwrap();
+                "last"
+            });
+            let first = create_task(async { "first" });
+            let order = as_completed([last, first], None).map(|next| async { next.await.unwrap() });
+            let mut seen = Vec::new();
+            for next in order {
+                seen.push(next.await);
+            }
+            assert_eq!(seen, ["first", "last"]);
+        });
+    }
+
+    /// Whichever of the futures is awaited first gets the first result.
+    fn asc_01_the_futures_may_be_awaited_in_any_order(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            let mut futures: Vec<_> = as_completed([2, 1].map(nap), None).collect();
+            let second = futures.pop().unwrap();
+            let first = futures.pop().unwrap();
+            assert_eq!(second.await.unwrap(), 1);
+            assert_eq!(first.await.unwrap(), 2);
+            // Side by side, who began to wait first is served first.
+            let mut futures = as_completed([2, 1].map(nap), None);
+            let (one, two) = (futures.next().unwrap(), futures.next().unwrap());
+            let (one, two) = both(one, two).await;
+            assert_eq!((one.unwrap(), two.unwrap()), (1, 2));
+        });
+    }
+
+    fn asc_01_failures_come_in_their_turn(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            let panics = create_task(async { panic!("first") });
+            let cancelled = nap(5);
+            cancelled.cancel();
+            let mut futures = as_completed([nap(1), panics, cancelled], None);
+            let first = futures.next().unwrap().await;
+            assert!(matches!(first, Err(Failure::Panicked(_))), "{first:?}");
+            let second = futures.next().unwrap().await;
+            assert!(matches!(second, Err(Failure::Cancelled(_))), "{second:?}");
+            drop(second);
+            assert_eq!(futures.next().unwrap().await.unwrap(), 1);
+            assert!(futures.next().is_none());
+        });
+    }
+
+    fn asc_02_it_yields_the_tasks_themselves(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            let given = [3, 1, 2].map(nap);
+            let ids = [0, 1, 2].map(|at: usize| given[at].id());
+            let mut tasks = as_completed(given, None);
+            let mut seen: Vec<TaskId> = Vec::new();
+            while let Some(task) = tasks.next_task().await {
+                seen.push(task.unwrap().id());
+            }
+            assert_eq!(seen, [ids[1], ids[2], ids[0]]);
+        });
+    }
+
+    fn asc_03_a_timeout_fails_for_the_rest(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            let tasks = [1, 5, 6].map(nap);
+            let states = [0, 1, 2].map(|at: usize| tasks[at].local());
+            let mut results = Vec::new();
+            for next in as_completed(tasks, Some(seconds(2))) {
+                results.push(next.await.map_err(|failure| failure.into_error()));
+            }
+            let timed_out = Err(Some(TimeoutError));
+            assert_eq!(results, [Ok(1), timed_out, timed_out]);
+            assert_eq!(now(), 2);
+            assert!(!states[1].done() && states[1].cancelling() == 0, "it runs on");
+            sleep(seconds(10)).await.unwrap();
+            assert!(states.iter().all(|state| state.done()));
+        });
+    }
+
+    fn asc_03_an_unused_timeout_leaves_no_timer(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        let core = l.core().clone();
+        l.run(async move {
+            for next in as_completed([1, 2].map(nap), Some(HOUR)) {
+                next.await.unwrap();
+            }
+            yield_now().await.unwrap();
+            assert_eq!(core.stats().timers, 0);
+            // Nor does one that is given up.
+            drop(as_completed([create_task(async {})], Some(HOUR)));
+            yield_now().await.unwrap();
+            assert_eq!(core.stats().timers, 0);
+            let none: [Task<()>; 0] = [];
+            assert!(as_completed(none, Some(HOUR)).next().is_none());
+            yield_now().await.unwrap();
+            assert_eq!(core.stats().timers, 0);
+        });
+    }
+
+    /// (Duplicates can not be: a handle is owned by one place.)
+    fn asc_04_it_can_be_stopped_and_taken_up_again(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            let mut tasks = as_completed([1, 2, 3, 4].map(nap), None);
+            let mut seen = Vec::new();
+            for next in &mut tasks {
+                seen.push(next.await.unwrap());
+                if seen.len() == 2 {
+                    break;
+                }
+            }
+            let third = tasks.next_task().await.unwrap();
+            seen.push(third.unwrap().result().unwrap().unwrap());
+            for next in tasks {
+                seen.push(next.await.unwrap());
+            }
+            assert_eq!(seen, [1, 2, 3, 4]);
+        });
+    }
+
+    /// A wait that is cancelled, or dropped when it had been woken, loses no task.
+    fn asc_04_a_wait_given_up_loses_no_task(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            let mut tasks = as_completed([2, 3].map(nap), None);
+            let limited = timeout(seconds(1), tasks.next_task()).await;
+            assert_eq!(limited.err(), Some(TimeoutError));
+            let mut cx = Context::from_waker(Waker::noop());
+            let (mut one, mut two) = (tasks.next().unwrap(), tasks.next().unwrap());
+            assert!(tasks.next().is_none(), "as many as there are tasks");
+            assert!(Pin::new(&mut one).poll(&mut cx).is_pending());
+            let other = async {
+                sleep(seconds(5)).await.unwrap();
+                // Woken for the first task, and dropped: the other wait gets it.
+                drop(one);
+            };
+            let ((), second) = both(other, &mut two).await;
+            assert_eq!(second.unwrap(), 2);
+            assert_eq!(tasks.next().unwrap().await.unwrap(), 3);
+            assert!(tasks.next().is_none());
+        });
+    }
+
+    fn asc_05_the_loop_is_the_tasks_loop(kind: DriverKind) {
+        let (one, two) = (Watch::by_hand(kind), Watch::by_hand(kind));
+        let tasks = [one.create_task(ready(1)).unwrap()];
+        let next = as_completed(tasks, None).next().unwrap();
+        assert_eq!(one.run(next).unwrap(), 1);
+        let pending = one.create_task(yield_now()).unwrap();
+        let mut next = as_completed([pending], None).next().unwrap();
+        let text = two.run(async move {
+            panic_of(|| {
+                let mut cx = Context::from_waker(Waker::noop());
+                Pin::new(&mut next).poll(&mut cx).is_pending()
+            })
+        });
+        assert_eq!(text, "the awaited task is attached to a different loop");
+        let task = one.create_task(async {}).unwrap();
+        let outside = panic_of(|| as_completed([task], Some(HOUR)));
+        assert_eq!(outside, "no running event loop");
+        one.turns(3);
+    }
+}
