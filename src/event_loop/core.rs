@@ -180,7 +180,7 @@ impl Core {
 
     /// The names of the operations in flight, one for each.
     pub fn operations(&self) -> Vec<&'static str> {
-        self.table.borrow().names_in_flight()
+        self.engine.borrow().names_in_flight()
     }
 
     /// Iterations so far.
