@@ -7,6 +7,7 @@ use ringloop::JoinError;
 use ringloop::sync::{
     Barrier, BoundedSemaphore, Condition, Event, Lock, LockGuard, Queue, Semaphore, SemaphorePermit,
 };
+use ringloop::task::WaitsFor;
 use uring_tests::on_both_drivers;
 
 use crate::support::{Turned, cancelled, ended};
@@ -37,6 +38,25 @@ fn belongs<F: Future<Output: 'static> + 'static>(
         );
     }
 }
+
+/// Compiles only if `T` is not `Send`: else there are two implementations to choose from.
+trait Stays<Choice> {
+    const YES: () = ();
+}
+struct Any;
+struct Moves;
+impl<T: ?Sized> Stays<Any> for T {}
+impl<T: ?Sized + Send> Stays<Moves> for T {}
+const _: [(); 8] = [
+    <Lock as Stays<_>>::YES,
+    <LockGuard<'_> as Stays<_>>::YES,
+    <Event as Stays<_>>::YES,
+    <Condition as Stays<_>>::YES,
+    <Semaphore as Stays<_>>::YES,
+    <BoundedSemaphore as Stays<_>>::YES,
+    <Barrier as Stays<_>>::YES,
+    <Queue<u8> as Stays<_>>::YES,
+];
 
 on_both_drivers! {
     fn bnd_01_cnd_05_a_primitive_belongs_to_the_first_loop_that_blocks_on_it(kind: DriverKind) {
@@ -110,6 +130,44 @@ on_both_drivers! {
             let queue = queue.clone();
             async move { queue.join().await }
         });
+    }
+
+    /// What a listing says of a task that waits.
+    fn what_is_waited_for_is_told(kind: DriverKind) {
+        let l = Turned::new(kind);
+        let lock = Rc::new(Lock::new(()));
+        LockGuard::forget(lock.try_acquire().unwrap());
+        let (event, semaphore) = (Rc::new(Event::new()), Rc::new(Semaphore::new(0)));
+        let (condition, barrier) = (Rc::new(Condition::new(())), Rc::new(Barrier::new(2)));
+        let (empty, full) = (Rc::new(Queue::<u8>::new(1)), Rc::new(Queue::new(1)));
+        full.put_nowait(0).unwrap();
+        let tasks = [
+            l.spawn(async move { drop(lock.acquire().await) }),
+            l.spawn(async move { drop(event.wait().await) }),
+            l.spawn(async move { drop(semaphore.acquire().await) }),
+            l.spawn(async move {
+                let mut guard = condition.acquire().await.unwrap();
+                drop(condition.wait(&mut guard).await);
+            }),
+            l.spawn(async move { drop(barrier.wait().await) }),
+            l.spawn(async move { drop(empty.get().await) }),
+            l.spawn(async move { drop(full.put(1).await) }),
+        ];
+        l.turn();
+        let names = [
+            "lock",
+            "event",
+            "semaphore",
+            "condition",
+            "barrier",
+            "queue to get from",
+            "queue to put to",
+        ];
+        for (task, name) in tasks.iter().zip(names) {
+            assert_eq!(task.local().waits_for(), [WaitsFor::Other(name)]);
+            task.abort();
+        }
+        l.turn();
     }
 
     fn bnd_01_what_does_not_block_binds_nothing(kind: DriverKind) {

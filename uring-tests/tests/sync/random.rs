@@ -9,10 +9,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use ringloop::Cancelled;
 use ringloop::sync::{
     BoundedSemaphore, Condition, Event, Lock, LockGuard, Semaphore, SemaphorePermit,
 };
+use ringloop::{Cancelled, yield_now};
 use uring_tests::{Rng, on_both_drivers};
 
 use crate::actors::{Actors, settle};
@@ -84,6 +84,24 @@ struct Model {
     passed: Vec<(usize, Vec<usize>)>,
     units: usize,
     out: usize,
+    /// Of those, how many their holders will give back.
+    own: usize,
+}
+
+/// A holder that will give back, unless it is stopped.
+struct Own(Rc<RefCell<Model>>);
+
+impl Own {
+    fn new(model: &Rc<RefCell<Model>>) -> Self {
+        model.borrow_mut().own += 1;
+        Self(model.clone())
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.0.borrow_mut().own -= 1;
+    }
 }
 
 impl Model {
@@ -117,10 +135,7 @@ fn gates(
             match rng.below(10) {
                 0..=3 => comes(&l, &mut rng, &mut actors, &gate, &model),
                 4..=5 => drop(actors.stop_one(&mut rng)),
-                6..=8 if model.borrow().out > 0 => {
-                    model.borrow_mut().out -= 1;
-                    gate.give_back();
-                }
+                6..=8 => give_back(&*gate, &model),
                 _ => l.turn(),
             }
             look(&actors, &model);
@@ -136,10 +151,7 @@ fn gates(
         }
         for _ in 0..=STEPS {
             settle(&l);
-            if model.borrow().out > 0 {
-                model.borrow_mut().out -= 1;
-                gate.give_back();
-            }
+            give_back(&*gate, &model);
         }
         look(&actors, &model);
         assert_eq!(
@@ -153,6 +165,19 @@ fn gates(
         }
         assert!(!gate.try_pass(), "a unit too many: {}", gate.text());
         assert!(gate.text().contains("waiters: 0"), "{}", gate.text());
+    }
+}
+
+/// Gives back a unit that nobody else will.
+fn give_back(gate: &dyn Gate, model: &RefCell<Model>) {
+    let kept = {
+        let mut model = model.borrow_mut();
+        let kept = model.out > model.own;
+        model.out -= usize::from(kept);
+        kept
+    };
+    if kept {
+        gate.give_back();
     }
 }
 
@@ -174,6 +199,7 @@ fn comes(
     model: &Rc<RefCell<Model>>,
 ) {
     let (gate, arrives, ends) = (gate.clone(), model.clone(), model.clone());
+    let holds = rng.chance(1, 3).then(|| rng.below(4));
     actors.add(
         l,
         rng,
@@ -181,6 +207,15 @@ fn comes(
             arrives.borrow_mut().line.push_back(id);
             gate.pass().await?;
             arrives.borrow_mut().passes(id);
+            if let Some(turns) = holds {
+                let own = Own::new(&arrives);
+                for _ in 0..turns {
+                    yield_now().await?;
+                }
+                drop(own);
+                arrives.borrow_mut().out -= 1;
+                gate.give_back();
+            }
             Ok(())
         },
         move |id, _| ends.borrow_mut().line.retain(|&other| other != id),
