@@ -15,7 +15,8 @@
 //!
 //! More than the high-water mark is tried at once, so that `pause_writing` comes inside the write,
 //! except that a socket which took more in the last iteration is trusted to do so again: a write that
-//! it does not take then is noticed at the end of the iteration.
+//! it does not take then is noticed at the end of the iteration. With a high-water mark of 0 every write
+//! is tried.
 
 use super::flags::Flag;
 use super::socket::SocketTransport;
@@ -63,7 +64,10 @@ impl SocketTransport {
         };
         self.flush_at_end();
         let in_flight = self.sending.get().map_or(0, |(_, left)| left);
-        if total + in_flight > self.limits.get().high.max(self.trusted.get() as usize) {
+        let high = self.limits.get().high;
+        // A mark of 0 asks to be told when anything waits: that is tried, not trusted.
+        let trusted = if high == 0 { 0 } else { self.trusted.get() };
+        if total + in_flight > high.max(trusted as usize) {
             self.send_now_or_pause();
         }
     }

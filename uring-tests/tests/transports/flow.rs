@@ -239,6 +239,27 @@ on_both_drivers! {
         });
     }
 
+    /// With a mark of 0 it is not: after every write it is known whether something waits.
+    fn flow_03_a_mark_of_zero_trusts_nobody(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            let (near, far) = clogged(&lab, Pair::Unix).await;
+            let transport = near.transport();
+            transport.set_write_buffer_limits(Some(0), Some(0)).unwrap();
+            let piece = pattern(20_000);
+            let mut written = 0;
+            while near.count(Pause) == 0 {
+                transport.write(&piece).unwrap();
+                written += 1;
+                let waits = transport.get_write_buffer_size() > 0;
+                assert_eq!(waits, near.count(Pause) > 0);
+                lab.settle().await;
+            }
+            far.transport().resume_reading();
+            finish(&near, &far).await;
+            assert!(written > 1 && far.data() == piece.repeat(written));
+        });
+    }
+
     fn flow_04_raising_the_limits_does_not_resume(kind: DriverKind) {
         lab(kind, |lab| async move {
             let (near, far, unsent) = full(&lab).await;
