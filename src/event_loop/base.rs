@@ -193,7 +193,7 @@ impl AbstractEventLoop for BaseEventLoop {
     }
 
     fn handle(&self) -> Result<LoopHandle, LoopError> {
-        Ok(LoopHandle::new(self.core.tasks.remote()))
+        Ok(self.core.tasks.remote().into())
     }
 
     fn time(&self) -> u64 {

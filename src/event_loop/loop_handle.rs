@@ -9,11 +9,14 @@ use crate::task::{ContextSnapshot, LoopId, Remote, running_loop_id};
 #[derive(Clone, Debug)]
 pub struct LoopHandle(Remote);
 
-impl LoopHandle {
-    pub(super) fn new(remote: Remote) -> Self {
+/// For a loop of your own: what sends to its [`Tasks`](crate::task::Tasks) sends to it.
+impl From<Remote> for LoopHandle {
+    fn from(remote: Remote) -> Self {
         Self(remote)
     }
+}
 
+impl LoopHandle {
     /// Which loop it is.
     pub fn loop_id(&self) -> LoopId {
         self.0.loop_id()

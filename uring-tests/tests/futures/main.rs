@@ -1,5 +1,6 @@
 //! Futures of the loop, of other loops and of no loop; what goes between threads.
 
+mod book;
 mod callbacks;
 mod concurrent;
 mod random;
