@@ -3,12 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::time::Duration;
 
 use ringloop::event_loop::{TaskFactory, create_eager_task_factory, eager_task_factory};
 use ringloop::task::{Ended, LoopExit, TaskOptions, all_tasks, current, current_task, exit_loop};
 use ringloop::{
     Builder, Cancelled, Context, ContextVar, EventLoopExt, JoinError, Task, create_task,
-    create_task_with, get_running_loop, yield_now,
+    create_task_with, gather, get_running_loop, sleep, staggered_race, task_group, yield_now,
 };
 use uring_tests::lab::{Lab, lab};
 use uring_tests::on_both_drivers;
@@ -267,6 +268,63 @@ on_both_drivers! {
             all_eager();
             assert_eq!(ticks(&l, chain(5)).await, 0);
             assert_eq!(ticks(&l, blocked_chain(3)).await, 4, "up only");
+            l.event_loop.set_task_factory(None);
+        });
+    }
+
+    fn eag_11_through_gather_and_groups_too(kind: DriverKind) {
+        async fn gathered(depth: usize) -> Result<usize, Cancelled> {
+            let Some(depth) = depth.checked_sub(1) else {
+                return Ok(1);
+            };
+            let children = (0..2).map(|_| Box::pin(gathered(depth)));
+            Ok(gather(children).await.unwrap().into_iter().sum())
+        }
+        async fn grouped(depth: usize) -> Result<usize, Cancelled> {
+            let Some(depth) = depth.checked_sub(1) else {
+                return Ok(1);
+            };
+            let sum = task_group(async |group| {
+                let one = group.create_task(Box::pin(grouped(depth)))?;
+                let two = group.create_task(Box::pin(grouped(depth)))?;
+                Ok::<_, Cancelled>(one.await? + two.await?)
+            });
+            Ok(sum.await.expect("nothing fails"))
+        }
+        lab(kind, |l| async move {
+            let lazy = (ticks(&l, gathered(3)).await, ticks(&l, grouped(3)).await);
+            all_eager();
+            let eager = (ticks(&l, gathered(3)).await, ticks(&l, grouped(3)).await);
+            assert_eq!((lazy, eager), ((9, 9), (0, 6)), "a group notices an end one iteration later");
+            assert_eq!(gathered(3).await.unwrap(), 8);
+            assert_eq!(grouped(3).await.unwrap(), 8);
+            l.event_loop.set_task_factory(None);
+        });
+    }
+
+    fn eag_12_the_staggered_race_works_with_eager_tasks(kind: DriverKind) {
+        async fn attempt(number: u32) -> Result<u32, &'static str> {
+            match number {
+                // Fails after a turn, fails at once, takes too long, has it at once.
+                0 => yield_now().await.map_err(|_| "cancelled").and(Err("refused")),
+                1 => Err("refused at once"),
+                2 => sleep(Duration::from_secs(3600)).await.map_err(|_| "cancelled").and(Ok(2)),
+                _ => Ok(number),
+            }
+        }
+        lab(kind, |l| async move {
+            all_eager();
+            for delay in [Some(Duration::from_millis(1)), Some(Duration::ZERO)] {
+                let attempts = (0..5).map(|number| move || attempt(number));
+                let race = staggered_race(attempts, delay).await.unwrap();
+                assert_eq!(race.winner, Some((3, 3)), "the fifth does not begin");
+                assert_eq!(race.exceptions.len(), 4);
+                assert_eq!(race.exceptions[1].as_ref().unwrap().error(), Some(&"refused at once"));
+            }
+            // Without a delay each waits for the one before it to fail.
+            let attempts = [0, 1, 3].map(|number| move || attempt(number));
+            let race = staggered_race(attempts, None).await.unwrap();
+            assert_eq!(race.winner, Some((3, 2)));
             l.event_loop.set_task_factory(None);
         });
     }
