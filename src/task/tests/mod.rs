@@ -3,6 +3,8 @@
 mod basics;
 mod calls;
 mod can;
+mod model;
+mod program;
 mod random;
 mod reg;
 mod rules;

@@ -6,10 +6,14 @@ use std::cell::Cell;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-struct Random(Cell<u64>);
+pub struct Random(Cell<u64>);
 
 impl Random {
-    fn below(&self, bound: usize) -> usize {
+    pub fn new(seed: u64) -> Self {
+        Self(Cell::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1))
+    }
+
+    pub fn below(&self, bound: usize) -> usize {
         // xorshift64*
         let mut x = self.0.get();
         x ^= x >> 12;
@@ -203,7 +207,7 @@ impl World {
 fn run(seed: u64) {
     let l = Loop::new();
     let world = Rc::new(World {
-        random: Random(Cell::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)),
+        random: Random::new(seed),
         tasks: l.tasks.clone(),
         leaves: (0..6).map(|_| Leaf::new()).collect(),
         cancellers: RefCell::default(),
