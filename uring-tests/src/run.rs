@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::io::Write;
+use std::sync::Once;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -52,11 +53,22 @@ pub fn run_variant<T: Outcome>(path: &str, kind: DriverKind, body: fn(DriverKind
     let name = path.split_once("::").map_or(path, |(_crate, rest)| rest);
     CURRENT.set(name.to_owned());
     let _watchdog = Watchdog::start(name);
+    heed_interrupts();
     if kind == DriverKind::Uring && Leg::current().blocks_uring() {
         assert_uring_refused();
         return T::passed();
     }
     body(kind)
+}
+
+/// What runs in the background of a shell ignores SIGINT, and so would the programs that tests start
+/// and interrupt.
+fn heed_interrupts() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the default action is a valid one; no test of this process relies on another.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+    });
 }
 
 /// Ends the process unless it is dropped in time.

@@ -1,7 +1,7 @@
 //! SIGINT while a runner runs.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use ringloop::DriverKind;
@@ -15,20 +15,12 @@ struct Scene {
 
 impl Scene {
     fn start(scene: &str, kind: DriverKind) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_interrupted"));
-        command
+        let mut child = Command::new(env!("CARGO_BIN_EXE_interrupted"))
             .args([scene, &kind.to_string()])
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        // What runs in the background of a shell ignores SIGINT, and so would the program.
-        // SAFETY: between fork and exec it calls only `signal`, which is async-signal-safe.
-        unsafe {
-            command.pre_exec(|| {
-                libc::signal(libc::SIGINT, libc::SIG_DFL);
-                Ok(())
-            });
-        }
-        let mut child = command.spawn().expect("the program starts");
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
         let said = BufReader::new(child.stdout.take().expect("piped"));
         Self { child, said }
     }
