@@ -116,13 +116,16 @@ impl<T: Turn> Leaf<T> {
     /// What the turn brings, if it has come.
     #[inline]
     fn look(&mut self) -> Option<T::Output> {
-        let Some(place) = &self.place else {
+        let Some(place) = self.place.take() else {
             return self.turn.enter();
         };
-        self.turn.waiters().given(place)?;
-        let place = self.place.take()?;
-        let value = self.turn.waiters().remove(place)?;
-        self.turn.taken(value)
+        match self.turn.waiters().claim(place) {
+            Ok(value) => self.turn.taken(value),
+            Err(place) => {
+                self.place = Some(place);
+                None
+            }
+        }
     }
 
     fn join(&mut self, cx: &mut Context<'_>) -> Poll<Result<T::Output, Cancelled>> {

@@ -89,6 +89,15 @@ impl List {
         Some(waker)
     }
 
+    /// Frees an entry. Returns what was given to it, and its waker if it stood in line.
+    fn free(&mut self, index: u32) -> (Option<u32>, Option<Waker>) {
+        let waker = self.unlink(index);
+        let free = std::mem::replace(&mut self.free, index);
+        let entry = self.entry(index);
+        entry.next = free;
+        (entry.given.take(), waker)
+    }
+
     /// The first in line that was given nothing yet. Others stand before it only while `give_all`
     /// wakes them.
     fn first(&mut self) -> u32 {
@@ -138,26 +147,31 @@ impl Waiters {
         Place(self.list.borrow_mut().push(waker))
     }
 
-    /// What was given to a place.
-    pub(super) fn given(&self, place: &Place) -> Option<u32> {
-        self.list.borrow_mut().entry(place.0).given
+    fn is_given(&self, place: &Place) -> bool {
+        self.list.borrow_mut().entry(place.0).given.is_some()
     }
 
     /// Leaves. Returns what was given to the place.
     pub(super) fn remove(&self, place: Place) -> Option<u32> {
-        let (waker, given) = {
-            let mut list = self.list.borrow_mut();
-            let waker = list.unlink(place.0);
-            let free = list.free;
-            let entry = list.entry(place.0);
-            entry.next = free;
-            let given = entry.given.take();
-            list.free = place.0;
-            (waker, given)
-        };
+        let (given, waker) = self.list.borrow_mut().free(place.0);
         self.held.set(self.held.get() - 1);
         drop(waker);
         given
+    }
+
+    /// Leaves with what was given to the place; gives the place back if nothing was.
+    pub(super) fn claim(&self, place: Place) -> Result<u32, Place> {
+        let (given, waker) = {
+            let mut list = self.list.borrow_mut();
+            let Some(given) = list.entry(place.0).given else {
+                return Err(place);
+            };
+            // In line still, if `give_all` has yet to wake it.
+            (given, list.free(place.0).1)
+        };
+        self.held.set(self.held.get() - 1);
+        drop(waker);
+        Ok(given)
     }
 
     /// The future at that place was polled with this waker.
@@ -180,7 +194,7 @@ impl Waiters {
         // In line it is the old one. Else the clone's own code gave something to this place and
         // woke the old one: now who polled last has to know.
         if let Some(waker) = new {
-            if self.given(place).is_some() {
+            if self.is_given(place) {
                 waker.wake();
             } else {
                 drop(waker);

@@ -43,7 +43,11 @@ const SUBJECTS: [Subject; 15] = [
     subject("thread-wake", "cross-thread round trip (elapsed)", 1),
     subject("call-soon", "callback scheduled and run", 1),
     subject("lock", "lock acquired and released", 1),
-    subject("lock-contended", "lock handed over between 2 tasks", 2),
+    subject(
+        "lock-contended",
+        "lock handed over between 2 tasks, with 2 yields",
+        2,
+    ),
     subject("queue", "item put and got, nobody waits", 1),
     subject("queue-hand-over", "item through a queue of 1, 2 tasks", 1),
 ];
