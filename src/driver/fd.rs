@@ -7,6 +7,7 @@
 //! may still bring something, or something is kept, the descriptor is *disturbed*, and the
 //! [`Engine`](super::Engine) holds later receives and accepts back.
 
+use crate::sys::socket;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -37,12 +38,21 @@ pub struct Fd(Rc<Inner>);
 struct Inner {
     fd: OwnedFd,
     id: u32,
+    family: Cell<Family>,
     /// `None` unless the descriptor is disturbed.
     stash: Cell<Option<Box<Stash>>>,
 }
 
 // Part of the price of a connection: with its counts it fits into the allocator's 48 bytes.
 const _: () = assert!(size_of::<Inner>() <= 24);
+
+/// What is known of a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Unknown,
+    Unix,
+    Other,
+}
 
 #[derive(Default)]
 struct Stash {
@@ -73,8 +83,33 @@ impl Fd {
         Self(Rc::new(Inner {
             fd,
             id,
+            family: Cell::new(Family::Unknown),
             stash: Cell::new(None),
         }))
+    }
+
+    /// As [`new`](Self::new), for a connection of that listener.
+    pub(crate) fn accepted(fd: OwnedFd, listener: &Self) -> Self {
+        let fd = Self::new(fd);
+        fd.set_unix(listener.is_unix());
+        fd
+    }
+
+    /// Whether it is a Unix socket. The kernel is asked at most once.
+    pub(super) fn is_unix(&self) -> bool {
+        if self.0.family.get() == Family::Unknown {
+            let domain = socket::option(self, libc::SOL_SOCKET, libc::SO_DOMAIN);
+            self.set_unix(matches!(domain, Ok(libc::AF_UNIX)));
+        }
+        self.0.family.get() == Family::Unix
+    }
+
+    /// Notes whether it is a Unix socket.
+    pub(super) fn set_unix(&self, is_unix: bool) {
+        self.0.family.set(match is_unix {
+            true => Family::Unix,
+            false => Family::Other,
+        });
     }
 
     /// Tells descriptors of this thread apart even when their numbers are the same one, used again;

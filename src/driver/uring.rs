@@ -111,6 +111,7 @@ pub struct UringDriver {
     /// The next park must not sleep.
     hurry: bool,
     inline_sends: bool,
+    multishot_receive: bool,
     multishot_accept: bool,
     wake: Arc<wake::Wake>,
     counters: Counters,
@@ -148,7 +149,13 @@ impl Driver for UringDriver {
                 self.push_send(key, fd.as_raw_fd(), data, *inline);
             }
             Op::Shutdown { fd, how } => self.mark(key, fd, *how),
-            Op::Connect { addr, .. } if addr.is_unix() => self.note_connect(key),
+            Op::Connect { fd, addr } => {
+                fd.set_unix(addr.is_unix());
+                match addr.is_unix() {
+                    true => self.note_connect(key),
+                    false => self.push_op(key, op),
+                }
+            }
             _ => self.push_op(key, op),
         }
     }

@@ -26,7 +26,7 @@ use super::exception::ExceptionContext;
 use super::ext::EventLoopExt;
 use super::listener::{Listener, Pause};
 use super::server::Inner;
-use crate::driver::{Complete, Event, Op, Target, closed_count};
+use crate::driver::{Complete, Event, Fd, Op, Target, closed_count};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -149,6 +149,10 @@ impl Complete for Accepting {
         }
         let Some(connection) = event.fd else {
             return self.failed(-event.result);
+        };
+        let connection = match self.listener.fd() {
+            Some(listener) => Fd::accepted(connection, &listener),
+            None => Fd::new(connection),
         };
         if !event.more {
             self.clone().arm();

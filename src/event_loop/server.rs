@@ -26,7 +26,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -117,7 +117,7 @@ impl Inner {
     }
 
     /// Makes a protocol and a transport of a connection that was accepted.
-    pub(super) fn accepted(self: &Rc<Self>, connection: OwnedFd) {
+    pub(super) fn accepted(self: &Rc<Self>, connection: Fd) {
         let made = catch_unwind(AssertUnwindSafe(|| {
             let protocol = (self.factory)();
             if self.is_closed() {
@@ -127,7 +127,7 @@ impl Inner {
             let parts = SocketParts {
                 core: self.context.core.clone(),
                 event_loop: self.context.outer.clone(),
-                socket: Fd::new(connection),
+                socket: connection,
                 protocol,
                 made: None,
                 peer: None,

@@ -21,7 +21,7 @@ use std::rc::{Rc, Weak};
 #[derive(Clone, Default)]
 pub struct Builder {
     kind: DriverKind,
-    uring: UringOptions,
+    uring: Option<UringOptions>,
     epoll: EpollOptions,
     debug: Option<bool>,
     transports: Option<Rc<dyn TransportFactory>>,
@@ -29,6 +29,8 @@ pub struct Builder {
 
 /// The environment variable that chooses the driver when the program leaves it open.
 const DRIVER_VARIABLE: &str = "RINGLOOP_DRIVER";
+/// The one that sets its options when the program leaves them open.
+const URING_VARIABLE: &str = "RINGLOOP_URING";
 
 impl Builder {
     /// The defaults: [`DriverKind::Auto`], debug mode by `RINGLOOP_DEBUG`.
@@ -44,10 +46,12 @@ impl Builder {
         self
     }
 
-    /// Sizes and rungs of the io_uring driver.
+    /// Sizes and rungs of the io_uring driver. Left open, the environment variable `RINGLOOP_URING`
+    /// decides if it is set, with a list such as `inline_sends=off,sq_entries=64` (see
+    /// [`UringOptions`]).
     #[must_use]
     pub fn uring_options(mut self, options: UringOptions) -> Self {
-        self.uring = options;
+        self.uring = Some(options);
         self
     }
 
@@ -83,6 +87,16 @@ impl Builder {
         }
     }
 
+    fn uring(&self) -> io::Result<UringOptions> {
+        match (&self.uring, std::env::var(URING_VARIABLE)) {
+            (Some(options), _) => Ok(options.clone()),
+            (None, Ok(list)) => list.parse().map_err(|error: io::Error| {
+                io::Error::new(error.kind(), format!("{URING_VARIABLE}: {error}"))
+            }),
+            (None, Err(_)) => Ok(UringOptions::default()),
+        }
+    }
+
     /// The driver alone, for a loop of your own.
     ///
     /// With [`DriverKind::Auto`], where io_uring is not to be had, the reason and the remedy are
@@ -90,12 +104,12 @@ impl Builder {
     ///
     /// # Errors
     /// With [`DriverKind::Uring`], why io_uring is not to be had and what to do; else what epoll
-    /// answered (no more descriptors).
+    /// answered (no more descriptors). `InvalidInput`: a variable of the environment is not understood.
     pub fn build_driver(&self) -> io::Result<Box<dyn Driver>> {
         match self.kind()? {
-            DriverKind::Uring => Ok(Box::new(UringDriver::new(self.uring.clone())?)),
+            DriverKind::Uring => Ok(Box::new(UringDriver::new(self.uring()?)?)),
             DriverKind::Epoll => Ok(Box::new(EpollDriver::new(self.epoll.clone())?)),
-            DriverKind::Auto => match UringDriver::new(self.uring.clone()) {
+            DriverKind::Auto => match UringDriver::new(self.uring()?) {
                 Ok(driver) => Ok(Box::new(driver)),
                 Err(error) => {
                     use std::io::Write;

@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use ringloop::Builder;
 use ringloop::driver::epoll::{EpollDriver, EpollOptions};
-use ringloop::driver::uring::{UringDriver, UringOptions};
 use ringloop::driver::{
     Chunk, Complete, Driver, DriverKind, Engine, Event, Fd, Gather, Key, Op, Park, Target,
 };
@@ -38,22 +38,18 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// A driver of this kind with default options.
+    /// A driver of this kind with default options, or those of `RINGLOOP_URING`.
     ///
     /// # Panics
     /// When the kernel refuses it, and for [`DriverKind::Auto`].
     pub fn open(kind: DriverKind) -> Self {
-        match kind {
-            DriverKind::Uring => {
-                let driver = UringDriver::new(UringOptions::default());
-                Self::new(Box::new(driver.expect("io_uring is there")))
-            }
-            DriverKind::Epoll => {
-                let driver = EpollDriver::new(EpollOptions::default());
-                Self::new(Box::new(driver.expect("epoll is always there")))
-            }
-            DriverKind::Auto => panic!("a test runs on a driver that it names"),
-        }
+        assert_ne!(
+            kind,
+            DriverKind::Auto,
+            "a test runs on a driver that it names"
+        );
+        let driver = Builder::new().driver(kind).build_driver();
+        Self::new(driver.expect("the driver is there"))
     }
 
     /// Takes the driver over.

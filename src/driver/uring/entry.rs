@@ -9,9 +9,8 @@
 
 use super::tag::{self, Tag};
 use super::{GROUP, MAX_TRANSFER, UringDriver};
-use crate::driver::{Fd, Key, Op};
+use crate::driver::{Key, Op};
 use crate::ring;
-use crate::sys;
 use io_uring::squeue::Entry;
 use io_uring::{opcode, types};
 use std::os::fd::AsRawFd;
@@ -29,9 +28,9 @@ impl UringDriver {
             Op::RecvMulti { fd } => {
                 // Trap T23: a multishot receive of a Unix socket may miss the end of the stream
                 // when it comes on the heels of data.
-                let tag = match is_unix(fd) {
-                    true => Tag::ReceiveOnce,
-                    false => Tag::Receive,
+                let tag = match self.multishot_receive && !fd.is_unix() {
+                    true => Tag::Receive,
+                    false => Tag::ReceiveOnce,
                 };
                 self.slots.set(key, tag);
                 self.push_receive(key, fd.as_raw_fd(), tag, false);
@@ -94,12 +93,6 @@ impl UringDriver {
         let entry = entry.user_data(tag::bits(key, Tag::Poll));
         self.push(|| entry.clone());
     }
-}
-
-/// Whether the descriptor is a Unix socket.
-fn is_unix(fd: &Fd) -> bool {
-    let domain = sys::socket::option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN);
-    matches!(domain, Ok(libc::AF_UNIX))
 }
 
 fn accept(fd: types::Fd) -> Entry {

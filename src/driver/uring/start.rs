@@ -41,6 +41,7 @@ impl UringDriver {
             done: Vec::new(),
             hurry: false,
             inline_sends: false,
+            multishot_receive: options.multishot_receive,
             multishot_accept: options.multishot_accept,
             wake,
             counters: Counters::default(),
@@ -52,7 +53,10 @@ impl UringDriver {
             driver.shut_down(0);
             return Err(refusal);
         }
-        driver.report.push("multishot receive: yes".into());
+        driver.report.push(match options.multishot_receive {
+            true => "multishot receive: yes".into(),
+            false => "multishot receive: no (switched off)".into(),
+        });
         driver.choose_sends(&options);
         driver.choose_accept(&options);
         driver.push_wake();

@@ -243,6 +243,7 @@ tests! {
         for (at, (_, far, _)) in sockets.iter().enumerate() {
             flying.push(next(rig, at, far, 0, true));
         }
+        let mut partly = 0;
         while !flying.is_empty() {
             rig.park(Park::Poll);
             let mut still = Vec::new();
@@ -254,6 +255,8 @@ tests! {
                 let (_, far, sent) = &mut sockets[at];
                 let inline = match event.result {
                     0.. => {
+                        let rest = (TOTAL - *sent).min(PIECE);
+                        partly += usize::from((event.result as usize) < rest);
                         *sent += event.result as usize;
                         true
                     }
@@ -273,7 +276,10 @@ tests! {
         for reader in readers {
             assert!(reader.join().unwrap() == bytes);
         }
-        println!("{:?}", rig.driver().counters());
+        let counters = rig.driver().counters();
+        assert!(counters.cq_overflow > 0, "the test needs overflows: {counters:?}");
+        assert!(counters.sq_full > 0, "the test needs a full queue: {counters:?}");
+        assert!(partly > 0, "the test needs sends that were partly taken");
     }
 }
 

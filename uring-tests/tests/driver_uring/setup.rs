@@ -22,6 +22,7 @@ fn none() -> UringOptions {
         no_iowait: false,
         absolute_timeouts: false,
         inline_sends: false,
+        multishot_receive: false,
         multishot_accept: false,
         ..all()
     }
@@ -104,6 +105,13 @@ tests! {
         assert_eq!(rig.park(Park::Forever), 1);
         assert_eq!(rig.result(sent), 1);
         exercise(rig);
+    }
+
+    fn without_multishot_receives(rig = UringOptions { multishot_receive: false, ..all() }) {
+        let line = line(&rig.driver().report(), "multishot receive");
+        assert_eq!(line, "multishot receive: no (switched off)");
+        exercise(rig);
+        assert_eq!(rig.driver().counters().rearmed, 0, "armed once for each");
     }
 
     fn without_anything_optional(rig = none()) {
