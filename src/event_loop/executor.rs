@@ -41,23 +41,35 @@ pub(super) async fn shut_down(
     if closing.is_empty() {
         return Ok(());
     }
+    let mut joiner = None;
     let joining = Job::start(
         move || closing.join(),
         |job| {
             let thread = thread::Builder::new().name("ringloop-join".to_owned());
-            thread.spawn(job).map(drop)
+            joiner = Some(thread.spawn(job)?);
+            Ok(())
         },
     );
-    let Some(limit) = limit else {
-        return joining.await;
+    let joined = match limit {
+        None => joining.await,
+        Some(limit) => match timeout(limit, joining).await {
+            Ok(joined) => joined,
+            Err(_) => {
+                core.report(ExceptionContext::new(format!(
+                    "The executor did not finish joining its threads within {} seconds.",
+                    limit.as_secs_f64(),
+                )));
+                return Ok(());
+            }
+        },
     };
-    timeout(limit, joining).await.unwrap_or_else(|_| {
-        core.report(ExceptionContext::new(format!(
-            "The executor did not finish joining its threads within {} seconds.",
-            limit.as_secs_f64(),
-        )));
-        Ok(())
-    })
+    if joined.is_ok()
+        && let Some(joiner) = joiner
+    {
+        // It is about to end; until then it holds the loop's waker, and with that a descriptor.
+        let _ = joiner.join();
+    }
+    joined
 }
 
 impl<T: Send + 'static> Job<T> {

@@ -115,12 +115,16 @@ async fn leaves_one() -> Result<u32, Cancelled> {
 
 /// No descriptor can be made any more; those that are open stay.
 fn use_descriptors_up() {
-    let none = libc::rlimit {
+    let mut limit = libc::rlimit {
         rlim_cur: 0,
-        rlim_max: 4096,
+        rlim_max: 0,
     };
+    // SAFETY: writes the structure.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    assert_eq!(result, 0);
+    limit.rlim_cur = 0;
     // SAFETY: reads the structure.
-    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) };
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     assert_eq!(result, 0);
 }
 
