@@ -170,6 +170,15 @@ impl Fd {
         self.add_to_stash(|stash| stash.bytes.extend(bytes));
     }
 
+    /// Keeps bytes that an orphaned one-shot receive brought. It may have had them from here, so what is
+    /// here comes behind them.
+    pub(crate) fn stash_bytes_first(&self, bytes: &[u8]) {
+        self.add_to_stash(|stash| {
+            let behind = std::mem::replace(&mut stash.bytes, bytes.to_vec().into());
+            stash.bytes.extend(behind);
+        });
+    }
+
     /// Keeps an end of stream (0) or an error (negated errno) that an orphaned receive met.
     pub(crate) fn stash_end(&self, result: i32) {
         self.add_to_stash(|stash| stash.end = Some(result));
@@ -178,6 +187,11 @@ impl Fd {
     /// Keeps a connection that an orphaned accept brought.
     pub(crate) fn stash_accepted(&self, fd: OwnedFd) {
         self.add_to_stash(|stash| stash.accepted.push_back(fd));
+    }
+
+    /// Keeps a connection that an orphaned one-shot accept brought, likewise.
+    pub(crate) fn stash_accepted_first(&self, fd: OwnedFd) {
+        self.add_to_stash(|stash| stash.accepted.push_front(fd));
     }
 
     /// Moves stashed bytes to `buf`: how many, or the stashed end (0 or a negated errno), or

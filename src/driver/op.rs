@@ -202,11 +202,16 @@ impl Op {
             },
             Self::Recv { fd, buf } => match usize::try_from(result) {
                 Ok(0) => fd.stash_end(0),
-                Ok(n) => fd.stash_bytes(&buf[..n]),
+                Ok(n) => fd.stash_bytes_first(&buf[..n]),
                 Err(_) if result == -libc::ECANCELED => {}
                 Err(_) => fd.stash_end(result),
             },
-            Self::Accept { fd } | Self::AcceptMulti { fd } => {
+            Self::Accept { fd } => {
+                if let Some(connection) = parts.fd {
+                    fd.stash_accepted_first(connection);
+                }
+            }
+            Self::AcceptMulti { fd } => {
                 if let Some(connection) = parts.fd {
                     fd.stash_accepted(connection);
                 }

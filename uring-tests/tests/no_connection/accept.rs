@@ -5,9 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use ringloop::DriverKind;
 use ringloop::driver::{Complete, Event, Fd, Key, Op, Target};
 use ringloop::event_loop::{Core, Operation};
-use ringloop::{DriverKind, yield_now};
 use uring_tests::give_up::{Way, give_up};
 use uring_tests::lab::Lab;
 use uring_tests::moments::at_some_moment;
@@ -19,13 +19,13 @@ use crate::{Address, Client, listener, who};
 /// A listener, and what was accepted.
 struct Desk {
     core: Rc<Core>,
-    /// Held here, and by every operation in flight.
     fd: Fd,
     accepted: RefCell<Vec<OwnedFd>>,
-    /// How often a connection was in the stash.
-    stashed: Cell<usize>,
-    /// How often an accept was told that it is given up.
+    /// How many clients have come.
+    come: Cell<usize>,
+    /// How often an accept was given up, and how often although somebody was there.
     given_up: Cell<usize>,
+    raced: Cell<usize>,
 }
 
 impl Desk {
@@ -34,44 +34,37 @@ impl Desk {
             core: core.clone(),
             fd: Fd::new(listener),
             accepted: RefCell::default(),
-            stashed: Cell::default(),
+            come: Cell::default(),
             given_up: Cell::default(),
+            raced: Cell::default(),
         })
-    }
-
-    /// Waits until no operation is in flight any more: what it brings comes first.
-    async fn alone(&self) -> bool {
-        while !self.fd.is_unique() {
-            if yield_now().await.is_err() {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn take_stash(&self) -> bool {
-        let Some(connection) = self.fd.take_accepted() else {
-            return false;
-        };
-        self.stashed.set(self.stashed.get() + 1);
-        self.accepted.borrow_mut().push(connection);
-        true
     }
 
     /// Accepts one connection.
     async fn accept(self: Rc<Self>) {
-        if !self.alone().await || self.take_stash() {
-            return;
-        }
+        let mut waits = Waits(&self, true);
         let op = Op::Accept {
             fd: self.fd.clone(),
         };
         let Ok(outcome) = Operation::new(self.core.clone(), op).await else {
-            return self.given_up.set(self.given_up.get() + 1);
+            return;
         };
+        waits.1 = false;
         outcome.count().expect("the listener listens");
         let connection = outcome.fd.expect("an accept makes one");
         self.accepted.borrow_mut().push(connection);
+    }
+
+    fn came(&self) {
+        self.come.set(self.come.get() + 1);
+    }
+
+    /// An accept is given up.
+    fn give_up(&self) {
+        self.given_up.set(self.given_up.get() + 1);
+        if self.come.get() > self.accepted.borrow().len() {
+            self.raced.set(self.raced.get() + 1);
+        }
     }
 
     /// Accepts until it is told to stop.
@@ -80,6 +73,17 @@ impl Desk {
             fd: self.fd.clone(),
         };
         self.core.submit(op, Target::Callback(self.clone()))
+    }
+}
+
+/// Tells the desk when it is dropped before its time.
+struct Waits<'a>(&'a Desk, bool);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if self.1 {
+            self.0.give_up();
+        }
     }
 }
 
@@ -101,10 +105,10 @@ async fn settle_up(
     rng: &mut Rng,
 ) {
     // Comes when nothing is in flight, so the wait for it ends.
-    come(&mut clients, address);
+    come(&desk, &mut clients, address);
     let last = clients.len();
     for _ in 0..rng.below(3) {
-        come(&mut clients, address);
+        come(&desk, &mut clients, address);
     }
     let mut served = Vec::new();
     while served.last().is_none_or(|number| number + 1 < last as u32) {
@@ -130,10 +134,11 @@ async fn settle_up(
     }
 }
 
-fn come(clients: &mut Vec<Client>, address: &Address) {
+fn come(desk: &Desk, clients: &mut Vec<Client>, address: &Address) {
     let mut client = Client::connect(address);
     client.introduce(u32::try_from(clients.len()).expect("few"));
     clients.push(client);
+    desk.came();
 }
 
 async fn one_by_one(lab: Lab, mut rng: Rng, way: Way) -> usize {
@@ -143,7 +148,7 @@ async fn one_by_one(lab: Lab, mut rng: Rng, way: Way) -> usize {
     for _ in 0..8 {
         let arrive = |rng: &mut Rng| {
             if rng.chance(1, 3) && clients.len() < 20 {
-                come(&mut clients, &address);
+                come(&desk, &mut clients, &address);
             }
         };
         give_up(&lab, &mut rng, way, desk.clone().accept(), arrive).await;
@@ -151,9 +156,8 @@ async fn one_by_one(lab: Lab, mut rng: Rng, way: Way) -> usize {
     let raced = match way {
         // Its timer comes behind what wakes it: only a connection on its way can be too late for it.
         Way::TimedOut => desk.given_up.get(),
-        _ => desk.stashed.get(),
+        _ => desk.raced.get(),
     };
-    assert!(desk.alone().await);
     settle_up(&lab, desk, clients, &address, &mut rng).await;
     raced
 }
@@ -165,19 +169,29 @@ async fn multishot(lab: Lab, mut rng: Rng) -> usize {
     for _ in 0..4 {
         let key = desk.accept_all();
         for _ in 0..rng.below(3) {
-            come(&mut clients, &address);
+            come(&desk, &mut clients, &address);
             lab.pass(&mut rng).await;
         }
         let core = lab.core().clone();
-        at_some_moment(&lab.event_loop, &mut rng, move || core.abandon(key));
+        let told = Rc::new(Cell::new(false));
+        let (tell, abandoned) = (told.clone(), desk.clone());
+        at_some_moment(&lab.event_loop, &mut rng, move || {
+            core.abandon(key);
+            abandoned.give_up();
+            tell.set(true);
+        });
         if rng.chance(1, 2) {
-            come(&mut clients, &address);
+            come(&desk, &mut clients, &address);
         }
-        lab.settle().await;
-        assert!(desk.alone().await);
-        while desk.take_stash() {}
+        lab.until("the accept is given up", || told.get()).await;
+        // Behind it, others get what it brings; one that is given up in turn keeps the order.
+        for way in [Way::Aborted, Way::Dropped, Way::Cancelled] {
+            if rng.chance(1, 4) {
+                give_up(&lab, &mut rng, way, desk.clone().accept(), |_| ()).await;
+            }
+        }
     }
-    let raced = desk.stashed.get();
+    let raced = desk.raced.get();
     settle_up(&lab, desk, clients, &address, &mut rng).await;
     raced
 }
