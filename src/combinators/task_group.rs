@@ -443,14 +443,16 @@ where
     inner.exiting.set(true);
     drop(inner.body.take());
 
-    // What the body's value says, and whether it carries a cancellation from outside.
-    let outside = cancellations_held() > held;
+    // Whether the body's value carries a cancellation from outside; one that counts for the group's
+    // own scope though nobody aborted came out of a scope inside that has closed.
+    let carried = scope.cancelled_inside();
+    let outside = cancellations_held() > held || (carried && !inner.aborting.get());
     let (mut value, mut failure, mut leaves) = (None, None, None);
     match ended {
         BodyEnd::Dropped => {}
         BodyEnd::Panicked(payload) if is_loop_exit(&*payload) => leaves = Some(payload),
         BodyEnd::Panicked(payload) => failure = Some(Failure::Panicked(Panic::new(payload))),
-        BodyEnd::Returned(Err(error)) if !outside && !scope.cancelled_inside() => {
+        BodyEnd::Returned(Err(error)) if !outside && !carried => {
             failure = Some(Failure::Error(error));
         }
         BodyEnd::Returned(returned) => value = Some(returned),

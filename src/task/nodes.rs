@@ -201,7 +201,6 @@ impl Nodes {
     }
 
     /// How many nodes are taken.
-    #[cfg(test)]
     pub(super) fn in_use(&self) -> usize {
         self.with(|list| {
             let mut count = list.len();

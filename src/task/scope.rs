@@ -142,7 +142,6 @@ impl Scopes {
     }
 
     /// How many scopes are open.
-    #[cfg(test)]
     pub(super) fn in_use(&self) -> usize {
         self.list.borrow().iter().filter(|state| state.open).count()
     }

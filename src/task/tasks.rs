@@ -106,6 +106,8 @@ impl fmt::Debug for Tasks {
         f.debug_struct("Tasks")
             .field("loop", &self.id)
             .field("len", &self.len())
+            .field("waits", &self.nodes.in_use())
+            .field("scopes", &self.scopes.in_use())
             .field("closed", &self.closed.get())
             .finish()
     }

@@ -12,5 +12,7 @@ mod completion;
 mod gathering;
 mod groups;
 mod groups_cancelled;
+mod model;
+mod random;
 mod timeouts;
 mod waiting;
