@@ -18,6 +18,7 @@ use super::options::{ConnectOptions, ServerOptions, UnixConnectOptions, UnixServ
 use super::resolver::{AddrInfo, Hints};
 use super::server::Server;
 use super::task_factory::TaskFactory;
+use super::thread_pool::ThreadPoolExecutor;
 use super::thread_safe_handle::ThreadSafeHandle;
 use crate::protocol::{ProtocolKind, Transport};
 use crate::task::{CallBody, RawTask, TaskBody, TaskOptions};
@@ -214,6 +215,15 @@ pub trait AbstractEventLoop {
     /// Closed, or no thread is to be had.
     fn run_in_executor_dyn(&self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         base!(self, "run_in_executor").run_in_executor_dyn(job)
+    }
+
+    /// Has jobs run on other threads from now on: those of `run_in_executor`, `to_thread` and the
+    /// resolver. What the previous executor took runs there. asyncio: `set_default_executor`.
+    ///
+    /// # Errors
+    /// Closed; `executor`, or the previous one, was shut down. The previous one stays then.
+    fn set_default_executor(&self, executor: ThreadPoolExecutor) -> io::Result<()> {
+        base!(self, "set_default_executor").set_default_executor(executor)
     }
 
     /// Ends the loop's threads: further jobs are refused at once, and it waits for those that were

@@ -19,6 +19,7 @@ use super::resolver::{self, AddrInfo, Hints};
 use super::run::Run;
 use super::server::Server;
 use super::task_factory::TaskFactory;
+use super::thread_pool::ThreadPoolExecutor;
 use super::thread_safe_handle::ThreadSafeHandle;
 use super::{connect, executor, serve};
 use crate::driver::Driver;
@@ -42,7 +43,7 @@ pub struct BaseEventLoop {
     factory: Rc<dyn TransportFactory>,
     futures: Rc<OuterLoop>,
     pub(super) thread: Cell<Option<ThreadId>>,
-    executor: Threads,
+    executor: RefCell<Threads>,
     close_deadline: Cell<Duration>,
     task_factory: RefCell<Option<TaskFactory>>,
 }
@@ -68,7 +69,11 @@ impl BaseEventLoop {
             outer,
             factory,
             thread: Cell::new(None),
-            executor: Threads::new("ringloop", threads::default_limit(), threads::KEEP_IDLE),
+            executor: RefCell::new(Threads::new(
+                "ringloop",
+                threads::default_limit(),
+                threads::KEEP_IDLE,
+            )),
             close_deadline: Cell::new(CLOSE_DEADLINE),
             task_factory: RefCell::default(),
         }
@@ -94,6 +99,10 @@ impl BaseEventLoop {
     /// `slow_callback_duration`.
     pub fn set_slow_callback_duration(&self, duration: Duration) {
         self.core.slow_callback.set(duration_ns(duration));
+    }
+
+    fn executor(&self) -> Threads {
+        self.executor.borrow().clone()
     }
 
     /// In debug mode, refuses callers on a thread other than the one the loop runs on. (Safe Rust
@@ -159,7 +168,7 @@ impl AbstractEventLoop for BaseEventLoop {
         if self.is_running() {
             return Err(LoopError::StillRunning);
         }
-        self.executor.shut_down(false);
+        self.executor().shut_down(false);
         self.core.close(duration_ns(self.close_deadline.get()));
         Ok(())
     }
@@ -244,14 +253,25 @@ impl AbstractEventLoop for BaseEventLoop {
 
     fn run_in_executor_dyn(&self, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         self.core.check_closed()?;
-        self.executor.submit(job).map_err(|refused| refused.cause)
+        self.executor().submit(job).map_err(|refused| refused.cause)
+    }
+
+    fn set_default_executor(&self, executor: ThreadPoolExecutor) -> io::Result<()> {
+        self.core.check_closed()?;
+        if executor.is_shut_down() || self.executor().is_closed() {
+            return Err(io::Error::other("Executor shutdown has been called"));
+        }
+        // The last handle of the old one shuts it down.
+        let old = self.executor.replace(executor.0);
+        drop(old);
+        Ok(())
     }
 
     fn shutdown_default_executor(
         &self,
         timeout: Option<Duration>,
     ) -> LocalBoxFuture<io::Result<()>> {
-        let executor = self.executor.clone();
+        let executor = self.executor();
         Box::pin(executor::shut_down(self.core.clone(), executor, timeout))
     }
 
@@ -349,7 +369,7 @@ impl Drop for BaseEventLoop {
             self.core.report(ExceptionContext::new(
                 "an event loop was dropped without close(); it is closed now",
             ));
-            self.executor.shut_down(false);
+            self.executor().shut_down(false);
             self.core.close(duration_ns(self.close_deadline.get()));
         }
     }

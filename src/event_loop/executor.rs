@@ -77,20 +77,28 @@ impl<T: Send + 'static> Job<T> {
         job: impl FnOnce() -> T + Send + 'static,
         start: impl FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<()>,
     ) -> Self {
-        let future = ConcurrentFuture::new();
-        // Dropped by a pool that takes no more jobs, it leaves the future cancelled.
-        let promise = Promise(future.clone());
-        let started = start(Box::new(move || {
-            if promise.0.set_running_or_notify_cancel() {
-                let outcome = catch_unwind(AssertUnwindSafe(job)).map_err(Failure::Panicked);
-                let _ = promise.0.finish(outcome);
-            }
-        }));
-        Self(match started {
-            Ok(()) => Ok(future.into_future()),
+        Self(match submit(job, start) {
+            Ok(future) => Ok(future.into_future()),
             Err(error) => Err(Some(error)),
         })
     }
+}
+
+/// Has `start` run `job` somewhere, and says how that ends.
+pub(super) fn submit<T: Send + 'static>(
+    job: impl FnOnce() -> T + Send + 'static,
+    start: impl FnOnce(Box<dyn FnOnce() + Send>) -> io::Result<()>,
+) -> io::Result<ConcurrentFuture<T>> {
+    let future = ConcurrentFuture::new();
+    // Dropped by a pool that takes no more jobs, it leaves the future cancelled.
+    let promise = Promise(future.clone());
+    start(Box::new(move || {
+        if promise.0.set_running_or_notify_cancel() {
+            let outcome = catch_unwind(AssertUnwindSafe(job)).map_err(Failure::Panicked);
+            let _ = promise.0.finish(outcome);
+        }
+    }))?;
+    Ok(future)
 }
 
 impl<T> Future for Job<T> {

@@ -43,6 +43,7 @@ mod server;
 mod sockets;
 mod staggered;
 mod task_factory;
+mod thread_pool;
 mod thread_safe_handle;
 mod threadsafe;
 mod time;
@@ -78,6 +79,7 @@ pub use sockets::BindError;
 pub use task_factory::{
     TaskFactory, create_eager_task_factory, create_task, create_task_with, eager_task_factory,
 };
+pub use thread_pool::ThreadPoolExecutor;
 pub use thread_safe_handle::ThreadSafeHandle;
 pub use threadsafe::run_coroutine_threadsafe;
 pub use time::{Sleep, sleep, yield_now};

@@ -165,6 +165,11 @@ impl Threads {
         Closing(self.handle.close())
     }
 
+    /// Whether it takes no more jobs.
+    pub fn is_closed(&self) -> bool {
+        !self.handle.origin.is_here() || self.handle.shared.lock().closed
+    }
+
     /// Threads that exist now.
     pub fn live(&self) -> usize {
         self.handle.shared.lock().threads.len()

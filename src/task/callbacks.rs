@@ -113,8 +113,9 @@ impl<F: FnOnce() + 'static> CallOnce<F> {
         }
     }
 
-    /// The same callback, scheduled elsewhere.
-    pub(super) fn created_at(mut self, created: &'static Location<'static>) -> Self {
+    /// The same callback, scheduled there: for a callback that was registered long before it is queued.
+    #[must_use]
+    pub fn created_at(mut self, created: &'static Location<'static>) -> Self {
         self.created = created;
         self
     }

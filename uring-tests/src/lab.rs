@@ -188,6 +188,7 @@ fn copy_of(context: &ExceptionContext) -> ExceptionContext {
         .as_ref()
         .map(|exception| ringloop::event_loop::Exception::Error(exception.to_string().into()));
     copy.future = context.future.clone();
+    copy.handle = context.handle.clone();
     copy.transport = context.transport.clone();
     copy.protocol = context.protocol.clone();
     copy.socket = context.socket.clone();

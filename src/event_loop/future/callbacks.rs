@@ -5,7 +5,7 @@ use crate::task::{CallOnce, Context, copy_context};
 use std::any::{Any, type_name};
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 /// Who waits for a future.
@@ -19,25 +19,28 @@ pub(super) enum Waiter<T> {
 pub(super) struct Callback<T> {
     id: CallbackId,
     pub(super) name: &'static str,
+    created: Place,
     context: Context,
     call: Box<dyn Call<T>>,
 }
 
 impl<T: 'static> Callback<T> {
     fn queue(self, future: &Future<T>) {
-        self.call.queue(future.clone(), &self.context);
+        self.call.queue(future.clone(), self.created, &self.context);
     }
 }
+
+type Place = &'static Location<'static>;
 
 /// A callback whose type is erased.
 trait Call<T> {
     /// Has the loop call it.
-    fn queue(self: Box<Self>, future: Future<T>, context: &Context);
+    fn queue(self: Box<Self>, future: Future<T>, created: Place, context: &Context);
 }
 
 impl<T: 'static, F: FnOnce(&Future<T>) + 'static> Call<T> for F {
-    fn queue(self: Box<Self>, future: Future<T>, context: &Context) {
-        done_callback(self, future, context);
+    fn queue(self: Box<Self>, future: Future<T>, created: Place, context: &Context) {
+        done_callback(self, future, created, context);
     }
 }
 
@@ -45,10 +48,12 @@ impl<T: 'static, F: FnOnce(&Future<T>) + 'static> Call<T> for F {
 fn done_callback<T: 'static, F: FnOnce(&Future<T>) + 'static>(
     call: Box<F>,
     future: Future<T>,
+    created: Place,
     context: &Context,
 ) {
     let event_loop = future.0.event_loop.clone();
-    let mut body = CallOnce::new(move || call(&future)).in_context(context);
+    let body = CallOnce::new(move || call(&future)).in_context(context);
+    let mut body = body.created_at(created);
     // Closed: the callback goes with `body`.
     let _ = event_loop.call_soon(&mut body);
 }
@@ -111,12 +116,14 @@ impl<T: 'static> Future<T> {
     /// Dropped uncalled when the loop is closed first. asyncio: `add_done_callback`.
     ///
     /// A callback that keeps a handle of the future it waits for keeps it alive; it is given one.
+    #[track_caller]
     pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) -> CallbackId {
         self.add_done_callback_with(callback, CallbackOptions::default())
     }
 
     /// As [`add_done_callback`](Self::add_done_callback), under an id and in a context of the caller's
     /// choice.
+    #[track_caller]
     pub fn add_done_callback_with(
         &self,
         callback: impl FnOnce(&Self) + 'static,
@@ -126,6 +133,7 @@ impl<T: 'static> Future<T> {
         let callback = Callback {
             id,
             name: name_of(&callback),
+            created: Location::caller(),
             context: options.context.unwrap_or_else(copy_context),
             call: Box::new(callback),
         };

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ringloop::event_loop::{
-    ExceptionContext, Hints, LocalBoxFuture, SocketParts, TransportFactory,
+    ExceptionContext, Hints, LocalBoxFuture, SocketParts, ThreadPoolExecutor, TransportFactory,
 };
 use ringloop::protocol::{BaseProtocol, Protocol, ProtocolKind, Transport};
 use ringloop::{
@@ -93,6 +93,8 @@ fn loop_17_every_operation_of_the_interface_is_unimplemented() {
     is_missing("create_task", l.create_task(async {}));
     is_missing("run_in_executor", l.run_in_executor_dyn(Box::new(|| ())));
     is_missing_later("run_in_executor", l.run_in_executor(|| ()));
+    let executor = ThreadPoolExecutor::new(1, "unused");
+    is_missing("set_default_executor", l.set_default_executor(executor));
     is_missing_later(
         "shutdown_default_executor",
         l.shutdown_default_executor(None),

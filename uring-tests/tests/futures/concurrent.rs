@@ -10,7 +10,7 @@ use std::time::Duration;
 use ringloop::event_loop::{
     ConcurrentError, ConcurrentFuture, Future, InvalidStateError, WrapFuture, wrap_future,
 };
-use ringloop::{AbstractEventLoop, ContextVar, EventLoopExt, LoopError, to_thread, yield_now};
+use ringloop::{AbstractEventLoop, EventLoopExt, LoopError, yield_now};
 use uring_tests::lab::{Lab, this_thread, wait_until_asleep};
 use uring_tests::on_both_drivers;
 
@@ -219,27 +219,6 @@ on_both_drivers! {
         source.set_result(1).unwrap();
         assert!(!wrapper.done() && source.result().unwrap() == 1);
         drop(wrapper);
-        l.close();
-    }
-
-    fn to_thread_sees_the_context_and_may_fail(kind: DriverKind) {
-        static WHO: ContextVar<&str> = ContextVar::new("who");
-        let l = lab(kind);
-        l.run(async {
-            let here = std::thread::current().id();
-            let early = to_thread(|| WHO.get());
-            WHO.set("caller");
-            let there = to_thread(move || {
-                WHO.set("inside");
-                std::thread::current().id()
-            });
-            assert_ne!(there.await.unwrap(), here);
-            assert_eq!(WHO.get(), Some("caller"));
-            // Begun, and so copied, when it is awaited.
-            assert_eq!(early.await.unwrap(), Some("caller"));
-            let failed: io::Result<()> = to_thread(|| panic!("in a thread")).await;
-            assert!(failed.unwrap_err().to_string().contains("in a thread"));
-        });
         l.close();
     }
 

@@ -3,6 +3,7 @@
 mod book;
 mod callbacks;
 mod concurrent;
+mod executors;
 mod random;
 mod reports;
 mod state;
