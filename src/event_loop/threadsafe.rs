@@ -11,13 +11,14 @@
 //!
 //! **Guarantees.** Whatever becomes of loop and task, the future is ended: nobody waits for ever.
 
+use super::abstract_event_loop::AbstractEventLoop;
 use super::concurrent::{ConcurrentFuture, Failure, Promise};
 use super::error::LoopError;
 use super::exception::ExceptionContext;
 use super::ext::EventLoopExt;
 use super::loop_handle::LoopHandle;
 use super::running::get_running_loop;
-use crate::task::{JoinError, Task, TaskOptions, panic_message};
+use crate::task::{FutureBody, JoinError, Task, TaskOptions, panic_message};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -99,8 +100,23 @@ where
         asked: false,
     };
     // Where it is refused, the promise goes with it.
-    let options = TaskOptions::named("run_coroutine_threadsafe").quiet(true);
-    drop(event_loop.create_task_with(warden, options));
+    let _ = make_helper(&*event_loop, "run_coroutine_threadsafe", warden);
+}
+
+/// Makes a task of the loop's own, of which the program's task factory hears nothing.
+pub(super) fn make_helper(
+    event_loop: &dyn AbstractEventLoop,
+    name: &'static str,
+    body: impl Future<Output = ()> + 'static,
+) -> Result<(), LoopError> {
+    let options = TaskOptions::named(name).quiet(true);
+    let mut body = FutureBody::new(body);
+    let made = match event_loop.new_task_dyn(&mut body, options.clone()) {
+        // A loop without factories may have one way only.
+        Err(LoopError::NotImplemented(_)) => event_loop.create_task_dyn(&mut body, options),
+        made => made,
+    };
+    made.map(drop)
 }
 
 /// Stands between a task and its future; ends with the task.

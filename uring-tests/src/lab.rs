@@ -37,18 +37,17 @@ impl Lab {
     /// # Panics
     /// When the driver is not to be had.
     pub fn new(builder: &Builder) -> Self {
-        Self::of(builder.build().expect("the driver is there"))
+        Self::on(builder.build().expect("the driver is there"))
     }
 
     /// As [`Lab::new`], on a driver of the test's own making.
     pub fn with_driver(driver: Box<dyn ringloop::driver::Driver>) -> Self {
-        Self::of(Rc::new_cyclic(|me: &Weak<BaseEventLoop>| {
+        Self::on(Rc::new_cyclic(|me: &Weak<BaseEventLoop>| {
             BaseEventLoop::new(driver, Rc::new(DefaultTransports), me.clone())
         }))
     }
 
-    /// As [`Lab::new`], with a loop of the test's own making.
-    pub fn of(event_loop: Rc<dyn AbstractEventLoop>) -> Self {
+    fn on(event_loop: Rc<dyn AbstractEventLoop>) -> Self {
         // Whatever the environment says: slow callbacks are not what a lab reports.
         event_loop.set_debug(false);
         let reports: Rc<RefCell<Vec<ExceptionContext>>> = Rc::default();

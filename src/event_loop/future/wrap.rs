@@ -4,9 +4,9 @@ use super::Future;
 use crate::event_loop::abstract_event_loop::AbstractEventLoop;
 use crate::event_loop::concurrent::{ConcurrentError, ConcurrentFuture};
 use crate::event_loop::error::LoopError;
-use crate::event_loop::ext::EventLoopExt;
 use crate::event_loop::running::try_get_running_loop;
-use crate::task::{Task, TaskOptions};
+use crate::event_loop::threadsafe::make_helper;
+use crate::task::Task;
 use std::future::{IntoFuture, poll_fn};
 use std::sync::Arc;
 
@@ -90,8 +90,7 @@ impl<T: 'static> WrapFuture for ConcurrentFuture<T> {
                 Err(error) => chained.fail(error.into_shared()),
             };
         };
-        let options = TaskOptions::named("wrap_future").quiet(true);
-        drop(event_loop.create_task_with(chain, options)?);
+        make_helper(event_loop, "wrap_future", chain)?;
         wrapper.add_done_callback(move |wrapper| {
             if wrapper.cancelled() {
                 source.cancel();

@@ -2,18 +2,17 @@
 
 use std::cell::Cell;
 use std::future::pending;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use ringloop::event_loop::{ConcurrentError, ExceptionContext, LocalBoxFuture};
-use ringloop::task::{RawTask, TaskBody, TaskOptions, all_tasks, current};
-use ringloop::transport::DefaultTransports;
+use ringloop::task::{all_tasks, current};
 use ringloop::{
-    AbstractEventLoop, BaseEventLoop, Builder, Cancelled, ContextVar, DriverKind, EventLoopExt,
-    LoopError, LoopHandle, get_running_loop, run_coroutine_threadsafe, sleep, to_thread, yield_now,
+    Cancelled, ContextVar, EventLoopExt, LoopError, LoopHandle, get_running_loop,
+    run_coroutine_threadsafe, sleep, to_thread, yield_now,
 };
 use uring_tests::lab::Lab;
 use uring_tests::on_both_drivers;
@@ -207,26 +206,40 @@ on_both_drivers! {
         l.close();
     }
 
-    /// What keeps a task from being made is told to both sides: an error and a panic.
+    /// An error and a panic of the factory are told to both sides. It is asked for the coroutine's
+    /// task, and for no other.
     fn rct_04_a_failing_task_factory_reaches_both_sides(kind: DriverKind) {
-        let l = Failing::lab(kind);
-        let (tell, hear) = channel();
-        let handle = l.event_loop.handle().unwrap();
-        let thread = std::thread::spawn(move || {
-            for _ in 0..2 {
-                let future = run_coroutine_threadsafe(|| async {}, &handle).unwrap();
-                tell.send(future.result().unwrap_err().to_string()).unwrap();
-            }
-            // Wakes the loop once more.
-            handle.call_soon_threadsafe(|| get_running_loop().stop()).unwrap();
+        let l = lab(kind);
+        let asked = Rc::new(Cell::new(0));
+        let count = asked.clone();
+        let text = "the factory fails";
+        let (answers, errors) = l.run(async move {
+            let event_loop = get_running_loop();
+            let handle = event_loop.handle().unwrap();
+            event_loop.set_task_factory(Some(Rc::new(move |event_loop, body, options| {
+                count.set(count.get() + 1);
+                match count.get() {
+                    1 => Err(LoopError::WrongThread),
+                    2 => panic!("{text}"),
+                    _ => event_loop.new_task_dyn(body, options),
+                }
+            })));
+            let ask = move || {
+                let submit = || run_coroutine_threadsafe(|| async { 3 }, &handle).unwrap();
+                [submit(), submit(), submit()].map(|future| {
+                    future.result().map_err(|error| error.to_string())
+                })
+            };
+            let answers = to_thread(ask).await.unwrap();
+            event_loop.set_task_factory(None);
+            (answers, [LoopError::WrongThread.to_string(), text.to_owned()])
         });
-        l.event_loop.run_forever().unwrap();
-        thread.join().unwrap();
-        assert!(hear.iter().eq([LoopError::NoRunningLoop.to_string(), "no task".to_owned()]));
+        let [refused, panicked, given] = answers;
+        assert_eq!([refused.unwrap_err(), panicked.unwrap_err()], errors);
+        assert_eq!((given, asked.get()), (Ok(3), 3));
         let reports = l.reports();
         let text = |report: &ExceptionContext| report.exception.as_ref().unwrap().to_string();
-        let texts: Vec<_> = reports.iter().map(text).collect();
-        assert_eq!(texts, [LoopError::NoRunningLoop.to_string(), "no task".to_owned()]);
+        assert!(reports.iter().map(text).eq(errors));
         assert!(reports[1].message.starts_with("Exception in callback "));
         l.close();
     }
@@ -344,41 +357,5 @@ on_both_drivers! {
         }
         assert_eq!(l.stats().tasks, 0);
         l.close();
-    }
-}
-
-/// A loop whose first task is refused and whose second one panics.
-struct Failing {
-    base: BaseEventLoop,
-    tasks: Cell<u32>,
-}
-
-impl Failing {
-    fn lab(kind: DriverKind) -> Lab {
-        let driver = Builder::new().driver(kind).build_driver();
-        let driver = driver.expect("the driver is there");
-        Lab::of(Rc::new_cyclic(|me: &Weak<Self>| Self {
-            base: BaseEventLoop::new(driver, Rc::new(DefaultTransports), me.clone()),
-            tasks: Cell::new(0),
-        }))
-    }
-}
-
-impl AbstractEventLoop for Failing {
-    fn base(&self) -> Option<&dyn AbstractEventLoop> {
-        Some(&self.base)
-    }
-
-    fn create_task_dyn(
-        &self,
-        body: &mut dyn TaskBody,
-        options: TaskOptions,
-    ) -> Result<RawTask, LoopError> {
-        self.tasks.set(self.tasks.get() + 1);
-        match self.tasks.get() {
-            1 => Err(LoopError::NoRunningLoop),
-            2 => panic!("no task"),
-            _ => self.base.create_task_dyn(body, options),
-        }
     }
 }
