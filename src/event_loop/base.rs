@@ -116,6 +116,36 @@ impl BaseEventLoop {
         }
     }
 
+    #[inline]
+    fn new_task(
+        &self,
+        body: &mut dyn TaskBody,
+        options: &mut TaskOptions,
+    ) -> Result<RawTask, LoopError> {
+        self.core.check_closed()?;
+        if self.core.debug.get() {
+            self.check_thread()?;
+        } else {
+            options.created = None;
+        }
+        Ok(self.core.tasks.spawn_in(body, options))
+    }
+
+    #[cold]
+    fn ask_factory(
+        &self,
+        body: &mut dyn TaskBody,
+        options: TaskOptions,
+    ) -> Result<RawTask, LoopError> {
+        self.core.check_closed()?;
+        let factory = self.task_factory.borrow().clone();
+        match (factory, self.outer.upgrade()) {
+            (Some(factory), Some(outer)) => factory(&*outer, body, options),
+            (Some(factory), None) => factory(self, body, options),
+            (None, _) => self.new_task_dyn(body, options),
+        }
+    }
+
     fn context(&self) -> connect::Context {
         connect::Context {
             core: self.core.clone(),
@@ -216,17 +246,12 @@ impl AbstractEventLoop for BaseEventLoop {
     fn create_task_dyn(
         &self,
         body: &mut dyn TaskBody,
-        options: TaskOptions,
+        mut options: TaskOptions,
     ) -> Result<RawTask, LoopError> {
-        let factory = self.task_factory.borrow().clone();
-        let Some(factory) = factory else {
-            return self.new_task_dyn(body, options);
-        };
-        self.core.check_closed()?;
-        match self.outer.upgrade() {
-            Some(outer) => factory(&*outer, body, options),
-            None => factory(self, body, options),
+        if self.task_factory.borrow().is_some() {
+            return self.ask_factory(body, options);
         }
+        self.new_task(body, &mut options)
     }
 
     fn new_task_dyn(
@@ -234,12 +259,7 @@ impl AbstractEventLoop for BaseEventLoop {
         body: &mut dyn TaskBody,
         mut options: TaskOptions,
     ) -> Result<RawTask, LoopError> {
-        self.core.check_closed()?;
-        self.check_thread()?;
-        if !self.core.debug.get() {
-            options.created = None;
-        }
-        Ok(self.core.tasks.spawn(body, options))
+        self.new_task(body, &mut options)
     }
 
     fn set_task_factory(&self, factory: Option<TaskFactory>) {

@@ -124,13 +124,22 @@ impl Vars {
     /// A copy of the current ones, for a task or callback that is made now.
     #[inline]
     pub(super) fn inherit() -> Self {
-        with_current(|place| peek(place, |vars| vars.0.is_some().then(|| vars.copy())))
-            .flatten()
-            .unwrap_or(Self::NONE)
+        with_current(|place| {
+            look(place, |vars| match &vars.0 {
+                None => Self::NONE,
+                Some(_) => vars.copy(),
+            })
+        })
+        .unwrap_or(Self::NONE)
     }
 
+    #[inline(never)]
     fn copy(&self) -> Self {
-        Self(self.entries().and_then(|entries| entries.heirs()))
+        match self.0.as_deref() {
+            // Of what is named and was never changed, such as the context of a whole program.
+            Some(Node::Changed(now)) if now.borrow().is_none() => Self::NONE,
+            _ => Self(self.entries().and_then(|entries| entries.heirs())),
+        }
     }
 
     pub(super) fn is_none(&self) -> bool {
@@ -175,20 +184,20 @@ pub(super) struct Outer(*const Cell<Vars>);
 /// nest.
 #[inline]
 pub(super) unsafe fn enter(place: &Cell<Vars>) -> Outer {
-    Outer(CURRENT.replace(place))
+    Outer(CURRENT.with(|current| current.replace(place)))
 }
 
 /// Ends what [`enter`] began.
 #[inline]
 pub(super) fn leave(outer: Outer) {
-    CURRENT.set(outer.0);
+    CURRENT.with(|current| current.set(outer.0));
 }
 
 /// Calls `f` with the current place. `None`: it is the thread's own, and the thread is at its end.
 /// `f` must not run code of others.
 #[inline]
 fn with_current<R>(f: impl FnOnce(&Cell<Vars>) -> R) -> Option<R> {
-    let place = CURRENT.get();
+    let place = CURRENT.with(Cell::get);
     // SAFETY: null, or a place that `enter`'s caller keeps until `leave`.
     match unsafe { place.as_ref() } {
         Some(place) => Some(f(place)),
@@ -196,9 +205,16 @@ fn with_current<R>(f: impl FnOnce(&Cell<Vars>) -> R) -> Option<R> {
     }
 }
 
-/// Looks at what stands in a place. `f` must not come back to the place.
+/// Looks at what stands in a place. `f` must not come back to the place, nor run code of others.
 #[inline]
-fn peek<R>(place: &Cell<Vars>, f: impl FnOnce(&mut Vars) -> R) -> R {
+fn look<R>(place: &Cell<Vars>, f: impl FnOnce(&Vars) -> R) -> R {
+    // SAFETY: one thread, and by the rule above nobody writes the place meanwhile.
+    f(unsafe { &*place.as_ptr() })
+}
+
+/// Changes what stands in a place. `f` must not come back to the place.
+#[inline]
+fn alter<R>(place: &Cell<Vars>, f: impl FnOnce(&mut Vars) -> R) -> R {
     let mut vars = place.take();
     let result = f(&mut vars);
     place.set(vars);
@@ -208,13 +224,13 @@ fn peek<R>(place: &Cell<Vars>, f: impl FnOnce(&mut Vars) -> R) -> R {
 /// The current values, to be searched.
 #[inline]
 pub(super) fn current_entries() -> Option<Rc<Node>> {
-    with_current(|place| peek(place, |vars| vars.entries())).flatten()
+    with_current(|place| look(place, Vars::entries)).flatten()
 }
 
 /// Changes one variable of the current context, and says which context that is. `None`: the thread
 /// is at its end, and nothing was changed.
 pub(super) fn change(var: Var, value: Option<Value>) -> Option<(Old, Context)> {
-    let context = with_current(|place| peek(place, Vars::context))?;
+    let context = with_current(|place| alter(place, Vars::context))?;
     let old = context.change(var, value);
     Some((old, context))
 }
@@ -222,12 +238,12 @@ pub(super) fn change(var: Var, value: Option<Value>) -> Option<(Old, Context)> {
 /// Calls `f` with the variables that stand in a place, from outside it: what `f` sets is lost where
 /// nobody has named them.
 pub(super) fn run_as_in<R>(place: &Cell<Vars>, f: impl FnOnce() -> R) -> R {
-    peek(place, |vars| vars.clone()).run(f)
+    look(place, Vars::clone).run(f)
 }
 
 /// The context of what stands in a place, from now on named.
 pub(super) fn context_in(place: &Cell<Vars>) -> Context {
-    peek(place, Vars::context)
+    alter(place, Vars::context)
 }
 
 /// A copy of the current context: what a task made now would begin with. O(1).
@@ -296,7 +312,7 @@ impl Context {
     /// Whether it is the current one.
     pub(super) fn is_current(&self) -> bool {
         let current = with_current(|place| {
-            peek(place, |vars| {
+            look(place, |vars| {
                 vars.0
                     .as_ref()
                     .is_some_and(|node| Rc::ptr_eq(node, &self.0))

@@ -108,6 +108,13 @@ pub(super) const fn pack(tag: u16, index: u32, generation: u32) -> u64 {
     (tag as u64) << (2 * TASK_BITS) | (generation as u64) << TASK_BITS | index as u64
 }
 
+/// The word of the next task in the same slot; generations wrap.
+#[inline]
+pub(super) const fn next_generation(bits: u64) -> u64 {
+    const OF_TASK: u64 = (1 << (2 * TASK_BITS)) - 1;
+    bits & !OF_TASK | bits.wrapping_add(1 << TASK_BITS) & OF_TASK
+}
+
 /// The loop tag of a packed word.
 #[inline]
 pub(super) const fn tag_of(bits: u64) -> u16 {
@@ -122,6 +129,12 @@ pub(super) const fn unpack(bits: u64) -> (u32, u32) {
         (bits >> TASK_BITS) as u32 & TASK_MASK,
     )
 }
+
+const _: () = {
+    let last = pack(u16::MAX, 5, TASK_MASK);
+    assert!(next_generation(last) == pack(u16::MAX, 5, 0));
+    assert!(next_generation(pack(3, TASK_MASK, 7)) == pack(3, TASK_MASK, 8));
+};
 
 const _: () = assert!(
     usize::BITS == 64,

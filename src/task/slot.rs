@@ -2,7 +2,7 @@
 //!
 //! **Guarantees.** What other threads read ([`Public`]) stands first and is atomic; the owner
 //! writes it with plain stores. Everything else belongs to the loop's thread. A slot without a task
-//! is `DONE`, and its word is one that no waker of a task carries (until it wraps).
+//! is `DONE`, and its word is one that no waker of a task carries (until the generation wraps).
 //!
 //! The context (D11) is one word here, none for tasks that inherit nothing, so that a program
 //! without context variables pays one store per spawn.
@@ -11,7 +11,7 @@ use super::arena::{NONE, Place, Slot};
 use super::body::TaskVTable;
 use super::context::Vars;
 use super::done::DoneCallbacks;
-use super::id::{TASK_MASK, TaskId, pack, unpack};
+use super::id::{TaskId, next_generation, pack, unpack};
 use super::requests::Requests;
 use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
@@ -234,8 +234,8 @@ impl Header {
     #[inline]
     pub(super) fn begin(&self, tag: u16, id: u64, vtable: &'static TaskVTable, flags: u32) {
         let private = &self.private;
-        let (index, generation) = unpack(private.word.get());
-        private.word.set(pack(tag, index, generation));
+        // Once there, the tag stays: all tasks of an arena are of one loop.
+        private.word.set(private.word.get() | pack(tag, 0, 0));
         private.id.set(id);
         private.vtable.set(Some(vtable));
         self.public.flags.store(flags, Ordering::Relaxed);
@@ -255,10 +255,7 @@ impl Header {
     #[inline]
     pub(super) fn vacate(&self) {
         let private = &self.private;
-        let (index, generation) = unpack(private.word.get());
-        private
-            .word
-            .set(pack(0, index, generation.wrapping_add(1) & TASK_MASK));
+        private.word.set(next_generation(private.word.get()));
         self.public.flags.store(DONE, Ordering::Relaxed);
         self.set_kept(0);
         if self.cold().is_some() {

@@ -178,26 +178,27 @@ impl Tasks {
     ///
     /// # Panics
     /// With the loop exit of an eager first step.
-    pub fn spawn(self: &Rc<Self>, body: &mut dyn TaskBody, options: TaskOptions) -> RawTask {
-        self.spawn_in(body, options)
+    pub fn spawn(self: &Rc<Self>, body: &mut dyn TaskBody, mut options: TaskOptions) -> RawTask {
+        self.spawn_in(body, &mut options)
     }
 
     /// Starts a task; its first step is queued. Dropping the handle detaches it.
     /// asyncio: `loop.create_task`.
     #[inline]
-    pub fn create_task<F>(self: &Rc<Self>, future: F, options: TaskOptions) -> Task<F::Output>
+    pub fn create_task<F>(self: &Rc<Self>, future: F, mut options: TaskOptions) -> Task<F::Output>
     where
         F: Future + 'static,
     {
-        let raw = self.spawn_in(&mut FutureBody::new(future), options);
+        let raw = self.spawn_in(&mut FutureBody::new(future), &mut options);
         Task::trust(raw)
     }
 
+    /// As `spawn`; of the options what few have is taken.
     #[inline]
-    fn spawn_in<B: TaskBody + ?Sized>(
+    pub(crate) fn spawn_in<B: TaskBody + ?Sized>(
         self: &Rc<Self>,
         body: &mut B,
-        options: TaskOptions,
+        options: &mut TaskOptions,
     ) -> RawTask {
         let vtable = body.vtable();
         let slot = self.arena.alloc(vtable.layout);
@@ -210,12 +211,11 @@ impl Tasks {
             None => Vars::inherit(),
             Some(given) => given.vars(),
         });
-        let eager = options.eager_start == Some(true);
         if options.name.is_some() || options.quiet || options.created.is_some() {
             self.describe(slot, options);
         }
         let task = RawTask::new(self.clone(), NonNull::from(slot));
-        if eager || self.closed.get() {
+        if options.eager_start == Some(true) || self.closed.get() {
             self.start_specially(slot);
         } else {
             self.ready
@@ -225,8 +225,8 @@ impl Tasks {
     }
 
     #[cold]
-    fn describe(&self, slot: &Header, options: TaskOptions) {
-        if let Some(name) = options.name {
+    fn describe(&self, slot: &Header, options: &mut TaskOptions) {
+        if let Some(name) = options.name.take() {
             self.name(slot, name);
         }
         if options.quiet {
