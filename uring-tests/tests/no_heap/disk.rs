@@ -12,8 +12,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use ringloop::driver::{Buf, Complete, Event, Fd, Op, Target};
-use ringloop::event_loop::Core;
+use ringloop::driver::{Buf, Complete, Event, Fd, Key, Op, Target};
 use uring_tests::Rng;
 
 /// Bytes in one read.
@@ -74,7 +73,7 @@ impl Disk {
     }
 
     /// Starts reads; nobody waits for them.
-    pub fn read(&self, core: &Core, rng: &mut Rng) -> Rc<Reads> {
+    pub fn read(&self, rng: &mut Rng, mut start: impl FnMut(Op, Target) -> Key) -> Rc<Reads> {
         let reads = Rc::new(Reads(Cell::new(READS)));
         let copy: OwnedFd = self.file.try_clone().expect("a descriptor is free").into();
         let fd = Fd::new(copy);
@@ -84,7 +83,7 @@ impl Disk {
                 buf: Buf::aligned(READ, ALIGN),
                 offset: self.some_offset(rng),
             };
-            core.submit(op, Target::Callback(reads.clone()));
+            start(op, Target::Callback(reads.clone()));
         }
         reads
     }

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
+use ringloop::driver::{Engine, Park};
 use ringloop::task::exit_loop;
 use ringloop::{AbstractEventLoop, BaseEventLoop, Builder, DriverKind, EventLoopExt};
 use uring_tests::{Seeds, isolated, on_both_drivers};
@@ -94,6 +95,30 @@ on_both_drivers! {
             event_loop.close().expect("it does not run");
             let stats = event_loop.core().expect("a base loop").stats();
             assert!(stats.leaked_operations > 0, "it waited");
+        });
+    }
+
+    /// An engine without a loop, which nobody closes.
+    fn an_engine_that_is_dropped_frees_nothing_the_kernel_uses(kind: DriverKind) {
+        isolated(|| {
+            let disk = Disk::open();
+            watch_or_sanitize();
+            for seed in Seeds::new(ROUNDS) {
+                let mut rng = seed.rng();
+                let driver = Builder::new().driver(kind).build_driver();
+                let mut engine = Engine::new(driver.expect("it is to be had"));
+                let mut tries = 0..100;
+                let in_flight = tries.any(|_| {
+                    let reads = disk.read(&mut rng, |op, target| engine.start(op, target));
+                    engine.turn(Park::Poll).expect("the driver works");
+                    reads.in_flight() > 0
+                });
+                assert!(in_flight, "the disk is too fast for this test");
+                drop(engine);
+                disk.wait(&mut rng);
+                assert_eq!(sweep(), 0, "freed memory was written to");
+            }
+            assert_eq!(sweep(), 0, "freed memory was written to");
         });
     }
 

@@ -140,13 +140,14 @@ pub fn set(event_loop: &Rc<BaseEventLoop>, disk: &Disk, rng: &mut Rng) -> (Lease
         .unwrap_or_else(|error| panic!("{error}"));
     // The reads last: a disk may be fast.
     for _ in 0..100 {
-        let reads = disk.read(event_loop.core().expect("a base loop"), rng);
+        let core = event_loop.core().expect("a base loop");
+        let reads = disk.read(rng, |op, target| core.submit(op, target));
         let once = async { yield_now().await.expect("not cancelled") };
         event_loop
             .run_until_complete(once)
             .unwrap_or_else(|error| panic!("{error}"));
         if reads.in_flight() > 0 {
-            let stats = event_loop.core().expect("a base loop").stats();
+            let stats = core.stats();
             assert!(stats.live_operations > reads.in_flight() + 12, "{stats:?}");
             println!("in flight: {} operations", stats.live_operations);
             return outside;
