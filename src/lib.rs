@@ -27,6 +27,7 @@
 //! * Tasks, cancellation, time: [`EventLoopExt::create_task`], [`Task`], [`Cancelled`], [`sleep()`],
 //!   [`timeout()`].
 //! * Locks, events, semaphores, queues between tasks: [`sync`].
+//! * Calls that block, and other threads: [`to_thread`], [`run_coroutine_threadsafe`], [`LoopHandle`].
 //! * A loop, transport or driver of your own: [`event_loop`], [`event_loop::TransportFactory`],
 //!   [`driver::Driver`].
 //!

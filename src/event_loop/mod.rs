@@ -7,7 +7,9 @@
 //! | `_run_once` | `iteration.rs` |
 //! | `_make_*_transport` | [`TransportFactory`] |
 //! | `Handle`, `TimerHandle` | [`Handle`], [`TimerHandle`], [`ThreadSafeHandle`] |
-//! | `Future` | [`Future`] |
+//! | `Future` | [`Future`], of loops of any make by [`FutureLoop`] |
+//! | `concurrent.futures` | [`ConcurrentFuture`], [`ThreadPoolExecutor`] |
+//! | `run_coroutine_threadsafe`, `to_thread`, `wrap_future` | [`run_coroutine_threadsafe`], [`to_thread`], [`wrap_future`] |
 //! | `Server` | [`Server`] |
 //! | task factories | [`TaskFactory`], [`eager_task_factory`] |
 //! | `sleep`, `timeout` | [`sleep`], [`timeout`](timeout()), [`Deadline`] |
