@@ -257,6 +257,17 @@ impl<'a, T> LockGuard<'a, T> {
 
     /// Leaves the lock locked without a guard; [`Lock::release`] unlocks it. For code that locks in
     /// one place and unlocks in another. Does nothing if the guard lost its lock.
+    ///
+    /// # Examples
+    /// ```
+    /// use ringloop::sync::{Lock, LockGuard, NotAcquired};
+    ///
+    /// let lock = Lock::new(());
+    /// LockGuard::forget(lock.try_acquire().unwrap());
+    /// assert!(lock.locked());
+    /// assert_eq!(lock.release(), Ok(()));
+    /// assert_eq!(lock.release(), Err(NotAcquired));
+    /// ```
     pub fn forget(mut guard: Self) {
         if guard.value.take().is_some() {
             guard.lock.raw.state.set(State::Kept);

@@ -10,7 +10,10 @@
 //! * **No wake-up is lost.** A wait that was woken and then is cancelled or dropped passes on what it
 //!   had been woken for. Dropping an acquisition or a get takes nothing.
 //! * **Cancellation** is delivered as everywhere: a cancelled wait answers [`Cancelled`](crate::Cancelled)
-//!   even if what it waited for is there, and the next in line gets that.
+//!   even if what it waited for is there, and the next in line gets that. Until it has run it still
+//!   stands in line, and passes on what it is given. (asyncio's lock does the same; its other
+//!   primitives skip a cancelled waiter, which cannot take its cancellation back. Here
+//!   [`uncancel`](crate::Task) can, and then the waiter must not have been skipped.)
 //! * **Guards** release when dropped; [`LockGuard::forget`] and [`SemaphorePermit::forget`] are for code
 //!   that acquires in one place and releases in another.
 //! * **Memory.** What need not wait allocates nothing; what waits allocates nothing once the line has

@@ -397,6 +397,17 @@ impl<T: Ord> Deref for PriorityQueue<T> {
 }
 
 /// A queue that gives the last item first. Everything else is [`Queue`]'s. asyncio: `LifoQueue`.
+///
+/// # Examples
+/// ```
+/// use ringloop::sync::LifoQueue;
+///
+/// let queue = LifoQueue::new(0);
+/// for number in [3, 1, 2] {
+///     queue.put_nowait(number).unwrap();
+/// }
+/// assert_eq!(queue.get_nowait(), Ok(2));
+/// ```
 #[derive(Debug)]
 pub struct LifoQueue<T>(Queue<T, Lifo<T>>);
 

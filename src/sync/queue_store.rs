@@ -5,8 +5,41 @@ use std::collections::{BinaryHeap, VecDeque};
 
 /// What a [`Queue`](super::Queue) keeps its items in: an order. Implement it for one of your own.
 /// asyncio: the methods `_put`, `_get` and `qsize` that subclasses of `Queue` override.
+///
+/// # Examples
+/// Urgent items overtake the others:
+/// ```
+/// use ringloop::sync::{Queue, QueueStore};
+/// use std::collections::VecDeque;
+///
+/// #[derive(Default)]
+/// struct UrgentFirst {
+///     urgent: VecDeque<&'static str>,
+///     others: VecDeque<&'static str>,
+/// }
+///
+/// impl QueueStore<(bool, &'static str)> for UrgentFirst {
+///     fn push(&mut self, (urgent, item): (bool, &'static str)) {
+///         let line = if urgent { &mut self.urgent } else { &mut self.others };
+///         line.push_back(item);
+///     }
+///     fn pop(&mut self) -> Option<(bool, &'static str)> {
+///         let urgent = self.urgent.pop_front().map(|item| (true, item));
+///         urgent.or_else(|| self.others.pop_front().map(|item| (false, item)))
+///     }
+///     fn len(&self) -> usize {
+///         self.urgent.len() + self.others.len()
+///     }
+/// }
+///
+/// let queue = Queue::with_store(0, UrgentFirst::default());
+/// for item in [(false, "letter"), (true, "fire"), (false, "parcel")] {
+///     queue.put_nowait(item).unwrap();
+/// }
+/// assert_eq!(queue.get_nowait(), Ok((true, "fire")));
+/// ```
 pub trait QueueStore<T> {
-    /// Takes an item in.
+    /// Takes an item in, to be given once.
     fn push(&mut self, item: T);
 
     /// Gives the next item; `None` exactly when there is none.

@@ -210,6 +210,16 @@ impl fmt::Debug for Semaphore {
 /// A semaphore that never has more units than at first. asyncio: `BoundedSemaphore`.
 ///
 /// For what there is a fixed number of: a release too many is a mistake, and is reported as one.
+///
+/// # Examples
+/// ```
+/// use ringloop::sync::{BoundedSemaphore, ReleasedTooOften};
+///
+/// let licences = BoundedSemaphore::new(2);
+/// licences.try_acquire().unwrap().forget();
+/// assert_eq!(licences.release(), Ok(()));
+/// assert_eq!(licences.release(), Err(ReleasedTooOften));
+/// ```
 pub struct BoundedSemaphore {
     units: Units,
 }

@@ -190,6 +190,31 @@ on_both_drivers! {
         assert!(lock.locked());
     }
 
+    /// The request is taken back before the waiter ran: it has what it was given meanwhile.
+    fn lck_04_cancelled_and_uncancelled_around_the_release(kind: DriverKind) {
+        let l = Turned::new(kind);
+        for release_first in [false, true] {
+            let (lock, log) = (locked(), Log::new());
+            let (mut one, two) = (taker(&l, &lock, &log, 1), taker(&l, &lock, &log, 2));
+            l.turn();
+            if release_first {
+                lock.release().unwrap();
+                one.cancel();
+            } else {
+                one.cancel();
+                lock.release().unwrap();
+            }
+            assert_eq!(one.uncancel(), 0);
+            l.turns(2);
+            ended(&mut one).unwrap();
+            assert_eq!(log.take(), [1]);
+            lock.release().unwrap();
+            l.turn();
+            assert_eq!(log.take(), [2]);
+            drop(two);
+        }
+    }
+
     fn lck_05_release_of_an_unlocked_lock_is_an_error(kind: DriverKind) {
         let l = Turned::new(kind);
         let lock = Rc::new(Lock::new(()));
