@@ -40,7 +40,11 @@ pub fn before_others() -> io::Result<()> {
     Ok(())
 }
 
-/// Lifts the soft limit of open files to the hard one; gives the limit.
+/// What all servers of the largest cell and their clients need.
+const MANY_FILES: u64 = 65_536;
+
+/// Lifts the limit of open files: to what a full run needs where that is allowed, else the soft one
+/// to the hard one. Gives the limit.
 pub fn lift_file_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
@@ -49,6 +53,14 @@ pub fn lift_file_limit() -> io::Result<u64> {
     // SAFETY: the struct is live.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } < 0 {
         return Err(io::Error::last_os_error());
+    }
+    let more = libc::rlimit {
+        rlim_cur: limit.rlim_max.max(MANY_FILES),
+        rlim_max: limit.rlim_max.max(MANY_FILES),
+    };
+    // SAFETY: the struct is live.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &more) } == 0 {
+        return Ok(more.rlim_cur);
     }
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: the struct is live.

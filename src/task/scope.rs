@@ -30,7 +30,6 @@ use super::slot::{BARE, Header, ROOT};
 use super::tasks::Tasks;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -201,10 +200,7 @@ impl Scope {
     /// The body of the scope is polled while the guard lives. `cx` is the combinator's own
     /// context: it is woken when the scope is cancelled and no wait inside could hear of it.
     pub fn enter(&self, cx: &Context<'_>) -> ScopeGuard<'_> {
-        let nothing = ScopeGuard {
-            entered: None,
-            scope: PhantomData,
-        };
+        let nothing = ScopeGuard { entered: None };
         let Some((tasks, index)) = &self.inner else {
             return nothing;
         };
@@ -212,32 +208,31 @@ impl Scope {
             return nothing;
         };
         let task = (slot.index(), slot.generation());
-        let new = (!tasks.scopes.with(*index, |state| {
-            state
-                .waker
-                .as_ref()
-                .is_some_and(|old| old.will_wake(cx.waker()))
-        }))
-        .then(|| cx.waker().clone());
-        let (elsewhere, old) = tasks.scopes.with(*index, |state| {
+        let (elsewhere, known) = tasks.scopes.with(*index, |state| {
             state.active = true;
             state.polled = true;
-            let old = new.map(|new| state.waker.replace(new));
-            (state.task != task, old)
+            let known = state
+                .waker
+                .as_ref()
+                .is_some_and(|old| old.will_wake(cx.waker()));
+            (state.task != task, known)
         });
-        drop(old);
+        if !known {
+            let new = cx.waker().clone();
+            let old = tasks.scopes.with(*index, |state| state.waker.replace(new));
+            drop(old);
+        }
         if elsewhere {
             tasks.move_scope(*index, slot);
         }
         let outer = slot.scope().replace(*index);
         ScopeGuard {
             entered: Some(Inside {
-                tasks: tasks.clone(),
+                tasks,
                 task,
                 outer,
                 scope: *index,
             }),
-            scope: PhantomData,
         }
     }
 
@@ -338,8 +333,8 @@ impl fmt::Debug for Canceller {
     }
 }
 
-struct Inside {
-    tasks: Rc<Tasks>,
+struct Inside<'a> {
+    tasks: &'a Tasks,
     task: (u32, u32),
     outer: u32,
     scope: u32,
@@ -348,8 +343,7 @@ struct Inside {
 /// The scope is the current one of its task; see [`Scope::enter`].
 #[must_use = "the scope is left when the guard is dropped"]
 pub struct ScopeGuard<'a> {
-    entered: Option<Inside>,
-    scope: PhantomData<&'a Scope>,
+    entered: Option<Inside<'a>>,
 }
 
 impl fmt::Debug for ScopeGuard<'_> {
@@ -363,7 +357,7 @@ impl Drop for ScopeGuard<'_> {
         let Some(inside) = self.entered.take() else {
             return;
         };
-        let tasks = &inside.tasks;
+        let tasks = inside.tasks;
         tasks
             .scopes
             .with(inside.scope, |state| state.active = false);
@@ -424,6 +418,25 @@ impl Tasks {
 
     #[inline]
     fn close_scope(&self, scope: u32) {
+        let mut list = self.scopes.list.borrow_mut();
+        let state = &mut list[scope as usize];
+        if state.requests.is_some() || state.nodes > 0 || state.children > 0 {
+            drop(list);
+            return self.close_used_scope(scope);
+        }
+        // Nothing stands in it, nobody asked it to stop.
+        let waker = state.waker.take();
+        state.open = false;
+        state.generation = state.generation.wrapping_add(1);
+        let parent = std::mem::replace(&mut state.parent, self.scopes.free.replace(scope));
+        if let Some(parent) = list.get_mut(parent as usize) {
+            parent.children -= 1;
+        }
+        drop(list);
+        drop(waker);
+    }
+
+    fn close_used_scope(&self, scope: u32) {
         let (slot, parent) = self.detach_scope(scope);
         let (requests, waker) = self.scopes.with(scope, |state| {
             let gone = (state.requests.take(), state.waker.take());

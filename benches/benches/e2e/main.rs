@@ -20,6 +20,9 @@ use std::time::Instant;
 /// The servers, built with this program.
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
+/// Descriptors that are not those of connections.
+const SPARE_FILES: u64 = 200;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let Some(options) = Options::from_arguments(std::env::args().skip(1))? else {
         println!("{}", options::HELP);
@@ -64,11 +67,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             start.elapsed().as_secs_f64(),
             cell.name()
         );
+        if ((cell.connections * servers.len()) as u64 + SPARE_FILES) > files {
+            println!("left out: more connections than the limit of {files} open files allows");
+            continue;
+        }
         let result = measure::cell(&mut load, *cell, &servers, program, &options, tool)?;
         println!("{}", report::cell(&result));
         measured.push(result);
     }
-    let idle = options.idle.min(files.saturating_sub(200) as usize);
+    let idle = options.idle.min(files.saturating_sub(SPARE_FILES) as usize);
     let mut memory = Vec::new();
     if idle > 0 {
         println!("\nmemory of {idle} idle connections");

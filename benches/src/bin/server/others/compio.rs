@@ -1,4 +1,4 @@
-//! compio on io_uring: receives into a buffer of the connection, or multishot from its pool.
+//! compio on io_uring: receives into a buffer of the connection.
 
 use crate::Settings;
 use crate::answer::Handler;
