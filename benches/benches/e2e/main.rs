@@ -67,11 +67,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             start.elapsed().as_secs_f64(),
             cell.name()
         );
-        if ((cell.connections * servers.len()) as u64 + SPARE_FILES) > files {
+        let at_once = files.saturating_sub(SPARE_FILES) as usize / cell.connections;
+        if at_once < servers.len().min(2) {
             println!("left out: more connections than the limit of {files} open files allows");
             continue;
         }
-        let result = measure::cell(&mut load, *cell, &servers, program, &options, tool)?;
+        let result = measure::in_groups(&servers, at_once, |group| {
+            measure::cell(&mut load, *cell, group, program, &options, tool)
+        })?;
         println!("{}", report::cell(&result));
         measured.push(result);
     }

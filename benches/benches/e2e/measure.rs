@@ -68,6 +68,27 @@ fn requests(slice: &Slice) -> f64 {
     slice.requests.max(1) as f64
 }
 
+/// Measures a cell with at most so many servers up at once: the first, with which all are compared,
+/// in each group.
+pub fn in_groups(
+    servers: &[String],
+    at_once: usize,
+    mut measure: impl FnMut(&[String]) -> io::Result<Measured>,
+) -> io::Result<Measured> {
+    let (reference, others) = servers.split_at(1);
+    let mut groups = others.chunks(at_once.saturating_sub(1).max(1));
+    let group = |others: &[String]| [reference, others].concat();
+    let mut all = measure(&group(groups.next().unwrap_or_default()))?;
+    for others in groups {
+        let more = measure(&group(others))?;
+        all.figures.extend(more.figures.into_iter().skip(1));
+        all.cycles.0 = all.cycles.0.max(more.cycles.0);
+        all.cycles.1 = all.cycles.1.min(more.cycles.1);
+    }
+    Ok(all)
+}
+
+/// Measures a cell: all of these servers up at once, driven in turn.
 pub fn cell(
     load: &mut Load,
     cell: Cell,
