@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// What the measured programs were built from.
 const LOCK: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"));
@@ -9,6 +10,16 @@ const LOCK: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.l
 const PACKAGES: [&str; 8] = [
     "ringloop", "io-uring", "tokio", "monoio", "compio", "glommio", "smol", "httparse",
 ];
+
+/// The load average of a minute when the measurement began.
+static LOAD: OnceLock<String> = OnceLock::new();
+
+/// To be called before anything is measured: notes what else the machine has to do.
+pub fn note_load() {
+    let average = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    // Only the first call counts.
+    let _ = LOAD.set(average.split(' ').next().unwrap_or_default().to_owned());
+}
 
 /// The version that the lock file names; the newest, where others bring an older one along.
 fn version(package: &str) -> Option<&'static str> {
@@ -68,7 +79,8 @@ pub fn describe() -> String {
          frequency governor: {governor}\n\
          - Memory: {memory:.0} GiB\n\
          - Linux {}\n\
-         - {}\n",
+         - {}\n\
+         - Load average of the minute before: {}\n",
         field("model name"),
         field("cpu family"),
         field("model\t"),
@@ -77,6 +89,7 @@ pub fn describe() -> String {
         cache.trim(),
         kernel.trim().split('-').next().unwrap_or_default(),
         versions(),
+        LOAD.get().map_or("not noted", String::as_str),
     )
 }
 

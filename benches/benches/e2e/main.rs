@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         return Ok(());
     }
+    machine::note_load();
     process::pin(options.load_core)?;
     if options.realtime {
         process::before_others()?;

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    ringloop_benches::machine::note_load();
     let smoke = std::env::args().any(|argument| argument == "--smoke");
     let filtered = std::env::args()
         .skip(1)
