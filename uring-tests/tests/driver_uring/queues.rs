@@ -2,13 +2,13 @@
 //!
 //! Not on both drivers: it is about one.
 
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use ringloop::driver::uring::UringOptions;
 use ringloop::driver::{Key, Op, Park};
-use uring_tests::drive::{fd, pattern, tcp_pair};
+use uring_tests::drive::{fd, pattern, send, tcp_pair};
 
 fn tiny() -> UringOptions {
     UringOptions {
@@ -87,6 +87,46 @@ tests! {
             rig.settle();
             rig.take_all();
         }
+        let counters = rig.driver().counters();
+        assert!(counters.cq_overflow > 0 && counters.rearmed > 0, "{counters:?}");
+    }
+
+    /// So does the poll that a send waits with: it is armed again, and the send goes on.
+    fn sends_that_wait_go_on_after_an_overflow(rig = tiny()) {
+        let bytes = pattern(1 << 20);
+        let mut waiting = Vec::new();
+        for _ in 0..40 {
+            let (near, far) = UnixStream::pair().unwrap();
+            let far = fd(far);
+            let first = rig.submit(send(&far, &bytes[..], true));
+            let first = usize::try_from(rig.result(first)).unwrap();
+            assert!(first < bytes.len());
+            let key = rig.submit(send(&far, &bytes[first..], false));
+            waiting.push((near, far, key, first));
+        }
+        rig.settle();
+        assert_eq!(rig.pending(), 0);
+        let before = rig.driver().counters();
+        // The ends of the streams wake all polls for nothing, the room does in earnest.
+        for (near, ..) in &waiting {
+            near.shutdown(Shutdown::Write).unwrap();
+        }
+        rig.settle();
+        assert_eq!(rig.pending(), 0);
+        let after = rig.driver().counters();
+        assert!(after.cq_overflow > before.cq_overflow, "the test needs an overflow: {after:?}");
+        assert!(after.rearmed > before.rearmed, "the test needs a poll that ended early: {after:?}");
+        for (near, _, _, first) in &mut waiting {
+            near.read_exact(&mut vec![0; *first]).unwrap();
+        }
+        for (mut near, far, key, first) in waiting {
+            let second = usize::try_from(rig.result(key)).unwrap();
+            assert!(second > 0);
+            drop(far);
+            let mut rest = Vec::new();
+            near.read_to_end(&mut rest).unwrap();
+            assert!(rest == bytes[first..first + second]);
+        }
     }
 
     fn wakes_go_on_after_an_overflow(rig = tiny()) {
@@ -104,5 +144,7 @@ tests! {
             rig.park(Park::Forever);
             other.join().unwrap();
         }
+        let counters = rig.driver().counters();
+        assert!(counters.cq_overflow > 0, "{counters:?}");
     }
 }
