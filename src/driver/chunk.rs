@@ -228,7 +228,11 @@ impl Gather {
     /// What the destructor of a chunk panicked with, the first one since it was asked for.
     #[inline]
     pub fn take_panic(&mut self) -> Option<Box<dyn Any + Send>> {
-        self.panic.take()
+        // On every message's way: looks before it writes.
+        match self.panic {
+            None => None,
+            Some(_) => self.panic.take(),
+        }
     }
 
     /// Drops the chunks, keeps the memory.

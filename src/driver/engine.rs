@@ -26,10 +26,11 @@ use super::closed::ClosedDriver;
 use super::table::OpTable;
 use super::target::{Delivery, Dispatch, Orphaned, Polled, Target};
 use super::{Completion, Completions, Driver, Key, Op, Park, Pool};
-use crate::ready::ReadyEntry;
+use crate::ready::{ReadyEntry, ReadyQueue};
 use std::io;
 use std::rc::Rc;
 use std::task::Waker;
+use std::vec::Drain;
 
 /// See the module.
 ///
@@ -248,8 +249,25 @@ impl Engine {
         if out.is_empty() { until } else { Park::Poll }
     }
 
-    /// Takes one completion in and says what to do for it.
+    /// Takes completions in: what is for callbacks goes to the ready queue. Stops behind one for which
+    /// there is something else to do, without a borrow of the engine.
     #[inline]
+    pub(crate) fn dispatch_to(
+        &mut self,
+        ready: &ReadyQueue,
+        completions: &mut Drain<'_, Completion>,
+    ) -> Option<Dispatch> {
+        for completion in completions {
+            match self.table.dispatch(completion, &self.pool) {
+                Dispatch::Ready(entry) => ready.push(entry),
+                Dispatch::Nothing => {}
+                other => return Some(other),
+            }
+        }
+        None
+    }
+
+    /// Takes one completion in and says what to do for it.
     pub(crate) fn dispatch(&mut self, completion: Completion) -> Dispatch {
         self.table.dispatch(completion, &self.pool)
     }

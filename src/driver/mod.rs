@@ -135,7 +135,8 @@ impl Key {
 /// What the kernel (or epoll in its name) answered to one operation.
 ///
 /// `result` is zero or more on success and a negated errno on failure.
-/// It may own a descriptor or a buffer, so it can be moved, and is heard of once.
+/// It may own a descriptor or a buffer, so it can be moved, and is heard of once. One that is dropped
+/// unheard loses them: the descriptor stays open, the buffer is never lent again.
 #[derive(Debug)]
 #[must_use = "a completion may own a buffer or a descriptor"]
 pub struct Completion {
@@ -154,17 +155,6 @@ pub(crate) const FLAG_FD: u32 = 1 << 8;
 pub(crate) const FLAG_FILLED: u32 = 1 << 9;
 /// The buffer is on the heap ([`Pool::bring`]).
 pub(crate) const FLAG_BROUGHT: u32 = 1 << 10;
-
-impl Drop for Completion {
-    /// One that nobody heard of closes its descriptor.
-    #[inline]
-    fn drop(&mut self) {
-        if self.flags & FLAG_FD != 0 {
-            // SAFETY: the flag says that the completion owns the descriptor; it was not taken apart.
-            drop(unsafe { op::own(self.result) });
-        }
-    }
-}
 
 impl Completion {
     /// The final completion of `key`.
@@ -216,9 +206,8 @@ impl Completion {
 
     /// Takes it apart. What it owns is the caller's from now on.
     #[inline]
-    fn into_parts(self) -> (Key, i32, u32) {
-        let this = std::mem::ManuallyDrop::new(self);
-        (this.key, this.result, this.flags)
+    const fn into_parts(self) -> (Key, i32, u32) {
+        (self.key, self.result, self.flags)
     }
 
     /// The operation this belongs to.

@@ -259,14 +259,13 @@ impl Core {
     }
 
     /// Takes one completion in.
-    #[inline]
     pub(super) fn dispatch(&self, completion: Completion) {
         let dispatch = self.engine.borrow_mut().dispatch(completion);
         self.act(dispatch);
     }
 
-    #[inline]
-    fn act(&self, dispatch: Dispatch) {
+    /// Does what a completion asks for.
+    pub(super) fn act(&self, dispatch: Dispatch) {
         match dispatch {
             Dispatch::Ready(entry) => self.ready.push(entry),
             Dispatch::Wake(waker) => waker.wake(),

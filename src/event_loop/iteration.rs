@@ -164,8 +164,11 @@ impl Core {
         }
         let mut completions = self.completions.take();
         let mut rest = Rest(self, completions.drain(..));
-        for completion in rest.1.by_ref() {
-            self.dispatch(completion);
+        while let Some(dispatch) = {
+            let mut engine = self.engine.borrow_mut();
+            engine.dispatch_to(&self.ready, &mut rest.1)
+        } {
+            self.act(dispatch);
         }
         drop(rest);
         *self.completions.borrow_mut() = completions;
