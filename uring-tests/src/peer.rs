@@ -89,12 +89,9 @@ impl Peer {
     /// # Panics
     /// With an error of the connection.
     pub fn hear(&mut self, heard: &mut Vec<u8>, most: usize) -> bool {
-        let mut bytes = vec![0; most];
-        match self.socket.read(&mut bytes) {
-            Ok(count) => {
-                heard.extend_from_slice(&bytes[..count]);
-                count > 0
-            }
+        match (&self.socket).take(most as u64).read_to_end(heard) {
+            Ok(count) => count == most,
+            // What came before that is kept.
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
                 true

@@ -60,7 +60,12 @@ impl Rng {
 
     /// `len` bytes.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next_u64() as u8).collect()
+        let mut bytes = vec![0; len];
+        for piece in bytes.chunks_mut(8) {
+            let next = self.next_u64().to_le_bytes();
+            piece.copy_from_slice(&next[..piece.len()]);
+        }
+        bytes
     }
 }
 
