@@ -7,6 +7,7 @@
 #[allow(dead_code)]
 mod support;
 
+mod book;
 mod common;
 mod completion;
 mod gathering;
