@@ -44,9 +44,11 @@ mod fd;
 mod lease;
 mod op;
 mod pool;
+mod returned;
 mod table;
 mod target;
 pub mod uring;
+mod wake_flag;
 
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd};

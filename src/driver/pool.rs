@@ -15,13 +15,13 @@
 //! none and fewer than 256 circulate, up to [`MAX_BUFFERS`]. It belongs to one thread; only [`Segment`] crosses threads.
 
 use super::lease::Lease;
+use super::returned::{Returned, Starving};
 use super::{FLAG_BROUGHT, FLAG_FILLED, Unpark};
 use crate::ring::BufRing;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes in one receive buffer.
@@ -46,15 +46,13 @@ const FILLED: u32 = KERNEL - 1;
 pub(super) struct Segment {
     start: NonNull<u8>,
     first_id: u16,
-    returned: AtomicU64,
+    returned: Returned,
     shared: Arc<Shared>,
 }
 
 /// What the pool shares with buffers that left the thread.
-#[derive(Default)]
 struct Shared {
-    /// The loop waits for a buffer: whoever gives one back wakes it.
-    starving: AtomicBool,
+    starving: Starving,
     unpark: Mutex<Option<Arc<dyn Unpark>>>,
 }
 
@@ -66,7 +64,7 @@ impl Shared {
 
 // SAFETY: the memory behind `start` is only written by the holder of a buffer (kernel, unique
 // lease) and only read by its leases; which of them holds it is decided on the pool's thread, and
-// handed over by the Release/Acquire pair on `returned`.
+// handed over by `Returned`.
 unsafe impl Send for Segment {}
 // SAFETY: as above; all shared state is atomic.
 unsafe impl Sync for Segment {}
@@ -98,7 +96,7 @@ impl Segment {
         Arc::new(Self {
             start,
             first_id,
-            returned: AtomicU64::new(0),
+            returned: Returned::new(),
             shared,
         })
     }
@@ -112,10 +110,8 @@ impl Segment {
 
     /// Called on any thread by the owner of a buffer that left the loop.
     pub(super) fn give_back(&self, id: u16) {
-        // Release: our reads of the buffer happen before the kernel's next write to it.
-        self.returned
-            .fetch_or(1 << (id - self.first_id), Ordering::SeqCst);
-        if self.shared.starving.load(Ordering::SeqCst) {
+        let index = id - self.first_id;
+        if self.returned.give_back(index, &self.shared.starving) {
             let unpark = self.shared.unpark().clone();
             if let Some(unpark) = unpark {
                 unpark.unpark();
@@ -165,7 +161,10 @@ impl Pool {
             refused: Cell::new(0),
             brought: RefCell::default(),
             limit: limit.clamp(1, MAX_BUFFERS),
-            shared: Arc::default(),
+            shared: Arc::new(Shared {
+                starving: Starving::new(),
+                unpark: Mutex::default(),
+            }),
         });
         pool.grow();
         pool
@@ -361,13 +360,7 @@ impl Pool {
         }
         let mut collected = 0;
         for segment in self.segments.borrow().iter() {
-            // Not relaxed: it must not be read before `set_starving` wrote, as `give_back` looks at
-            // the two the other way round.
-            if segment.returned.load(Ordering::SeqCst) == 0 {
-                continue;
-            }
-            // Acquire: pairs with the Release in `give_back`.
-            let mut bits = segment.returned.swap(0, Ordering::SeqCst);
+            let mut bits = segment.returned.take();
             while bits != 0 {
                 let id = segment.first_id + bits.trailing_zeros() as u16;
                 bits &= bits - 1;
@@ -384,7 +377,7 @@ impl Pool {
     /// thread wakes the loop. Call [`Pool::collect`] after setting it.
     pub(crate) fn set_starving(&self, starving: bool) {
         if self.outside.get() > 0 || !starving {
-            self.shared.starving.store(starving, Ordering::SeqCst);
+            self.shared.starving.set(starving);
         }
     }
 

@@ -5,20 +5,19 @@
 //! an edge, so nobody reads it, and 2^64 - 2 writes do not happen.
 
 use super::super::Unpark;
+use super::super::wake_flag::WakeFlag;
 use crate::sys::epoll::Epoll;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the events of the eventfd carry; no descriptor has this number.
 pub(super) const DATA: u64 = u64::MAX;
 
 pub(super) struct Waker {
     event: EventFd,
-    /// Raised by the first call, lowered by the park that notices.
-    raised: AtomicBool,
+    raised: WakeFlag,
 }
 
 impl Waker {
@@ -31,29 +30,26 @@ impl Waker {
         )?;
         Ok(Arc::new(Self {
             event,
-            raised: AtomicBool::new(false),
+            raised: WakeFlag::new(),
         }))
     }
 
     /// Whether somebody called.
     #[inline]
     pub(super) fn is_raised(&self) -> bool {
-        self.raised.load(Ordering::Relaxed)
+        self.raised.is_raised()
     }
 
     /// Whether somebody called since the last time. What happened before that call is visible after.
-    ///
-    /// A caller that finds the flag raised relies on the write of the one that raised it. If that
-    /// write comes only after this, it ends the next park for nothing, which is allowed.
     #[inline]
     pub(super) fn take(&self) -> bool {
-        self.is_raised() && self.raised.swap(false, Ordering::SeqCst)
+        self.is_raised() && self.raised.lower()
     }
 }
 
 impl Unpark for Waker {
     fn unpark(&self) {
-        if !self.raised.swap(true, Ordering::SeqCst) {
+        if self.raised.raise() {
             // Fails only when the counter is full, and then the edge was made long ago.
             let _ = self.event.write(1);
         }

@@ -8,15 +8,15 @@
 //! The descriptor lives as long as the last handle: an unpark after the loop has gone is harmless.
 
 use crate::driver::Unpark;
+use crate::driver::wake_flag::WakeFlag;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) struct Wake {
     event: EventFd,
-    /// A write was made that the driver has not seen.
-    pending: AtomicBool,
+    /// A write was made, or will be, that the driver has not seen.
+    flag: WakeFlag,
 }
 
 impl Wake {
@@ -24,7 +24,7 @@ impl Wake {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         Ok(Self {
             event: EventFd::from_value_and_flags(0, flags)?,
-            pending: AtomicBool::new(false),
+            flag: WakeFlag::new(),
         })
     }
 
@@ -32,16 +32,15 @@ impl Wake {
         self.event.as_fd().as_raw_fd()
     }
 
-    /// The driver saw a completion of the poll. What a waker did before its unpark is visible to
-    /// the loop after this: the exchange reads what the waker's exchange wrote.
+    /// The driver saw a completion of the poll.
     pub(super) fn seen(&self) {
-        self.pending.swap(false, Ordering::AcqRel);
+        self.flag.lower();
     }
 }
 
 impl Unpark for Wake {
     fn unpark(&self) {
-        if !self.pending.swap(true, Ordering::AcqRel) {
+        if self.flag.raise() {
             // Fails only when the counter is full, after 2^64 - 2 wakes; it is readable then.
             let _ = self.event.write(1);
         }
