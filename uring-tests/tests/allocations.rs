@@ -9,13 +9,14 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use ringloop::event_loop::Future;
 use ringloop::protocol::{BaseProtocol, Protocol};
 use ringloop::stream::{StreamReader, StreamWriter, start_server};
 use ringloop::{
-    Builder, EventLoopExt, Lease, LoopHandle, Server, ServerOptions, Transport, block_on,
-    get_running_loop,
+    Builder, Cancelled, EventLoopExt, Lease, LoopHandle, Server, ServerOptions, Transport,
+    block_on, get_running_loop, task_group, timeout, yield_now,
 };
 use uring_tests::{DriverKind, on_both_drivers};
 
@@ -293,6 +294,41 @@ on_both_drivers! {
         assert_eq!(done.get(), 3 * (0..64).sum::<u64>());
         // What is kept for the next ones grows in the first rounds.
         assert_eq!(rounds[32..], [0; 32]);
+        l.close().expect("it does not run");
+    }
+
+    /// A group takes its own memory and its list's; a child of it, and a timeout, none.
+    fn children_of_a_group_and_timeouts_take_no_memory(kind: DriverKind) {
+        async fn group_of(children: usize) -> u64 {
+            let before = TAKEN.get();
+            let group = task_group(async |group| {
+                for _ in 0..children {
+                    drop(group.create_task(async { Ok(yield_now().await?) })?);
+                }
+                Ok::<_, Cancelled>(())
+            });
+            group.await.expect("nothing fails");
+            TAKEN.get() - before
+        }
+        async fn limited() -> u64 {
+            let before = TAKEN.get();
+            let limited = timeout(Duration::from_secs(3600), yield_now());
+            limited.await.expect("in time").expect("not cancelled");
+            TAKEN.get() - before
+        }
+        let l = Builder::new().driver(kind).build().expect("the driver is to be had");
+        let taken = l.run_until_complete(async {
+            for _ in 0..8 {
+                group_of(64).await;
+                limited().await;
+            }
+            (group_of(16).await, group_of(64).await, limited().await)
+        });
+        let (few, many, limited) = taken.expect("it runs");
+        // The list grows twice, from 16 places to 64.
+        assert_eq!(many - few, 2);
+        assert!(few <= 4, "{few}: the group and a list that grew to 16");
+        assert_eq!(limited, 0);
         l.close().expect("it does not run");
     }
 
