@@ -46,6 +46,22 @@ pub fn isolated_saying(body: impl FnOnce()) -> Option<String> {
     Some(said.into_owned())
 }
 
+/// Gives the program that `command` starts the default action of a signal, which it would inherit as
+/// ignored from a shell that runs the tests in the background.
+pub fn with_default_signal(command: &mut Command, signal: i32) -> &mut Command {
+    use std::os::unix::process::CommandExt;
+    let set = move || {
+        // SAFETY: async-signal-safe, as what runs between fork and exec must be.
+        let old = unsafe { libc::signal(signal, libc::SIG_DFL) };
+        if old == libc::SIG_ERR {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(())
+    };
+    // SAFETY: `set` makes one async-signal-safe call and allocates nothing.
+    unsafe { command.pre_exec(set) }
+}
+
 /// How many descriptors this process has open. Only meaningful in [`isolated`].
 pub fn open_fds() -> usize {
     let entries = std::fs::read_dir("/proc/self/fd").expect("/proc is mounted");

@@ -42,7 +42,7 @@ pub mod worlds;
 pub mod wrapped;
 
 pub use example::example;
-pub use isolated::{isolated, isolated_saying, open_fds};
+pub use isolated::{isolated, isolated_saying, open_fds, with_default_signal};
 pub use leg::{Leg, assert_uring_refused, raw_uring_setup};
 pub use ringloop::driver::DriverKind;
 pub use rng::Rng;

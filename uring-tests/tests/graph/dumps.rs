@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringloop::debug::{dump, dump_of};
 use ringloop::task::TaskOptions;
 use ringloop::{Builder, DriverKind, EventLoopExt, block_on, get_running_loop, sleep, yield_now};
-use uring_tests::{example, on_both_drivers};
+use uring_tests::{example, on_both_drivers, with_default_signal};
 
 struct Program {
     child: Child,
@@ -140,7 +140,8 @@ on_both_drivers! {
 on_both_drivers! {
     /// The program of the book's chapter about stuck servers.
     fn the_stuck_example_shows_where_it_hangs(kind: DriverKind) {
-        let mut child = Command::new(example("stuck"))
+        let mut command = Command::new(example("stuck"));
+        let mut child = with_default_signal(&mut command, libc::SIGINT)
             .env("RINGLOOP_DRIVER", kind.to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

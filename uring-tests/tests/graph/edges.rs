@@ -13,8 +13,8 @@ use ringloop::debug::{self, CallGraph, TaskGraph, capture_call_graph, print_call
 use ringloop::event_loop::LoopError;
 use ringloop::task::{TaskId, TaskOptions, TaskState, WaitsFor, current};
 use ringloop::{
-    Builder, Cancelled, DriverKind, EventLoopExt, Task, block_on, get_running_loop, sleep,
-    task_group, timeout, yield_now,
+    Builder, Cancelled, DriverKind, EventLoopExt, ReturnWhen, Task, block_on, gather,
+    get_running_loop, shield, sleep, task_group, timeout, wait, yield_now,
 };
 use uring_tests::on_both_drivers;
 
@@ -221,6 +221,33 @@ on_both_drivers! {
             }
             parent.cancel();
             drop(parent.await);
+        });
+    }
+
+    fn grf_02_gather_wait_and_shield_leave_the_edge(kind: DriverKind) {
+        run(kind, async {
+            let sleeper = |name| spawn(name, sleep(HOUR));
+            let (one, two) = (sleeper("one"), sleeper("two"));
+            let ids = [one.id(), two.id()];
+            let gathers = spawn("gathers", gather([one, two]));
+            let mut waited = vec![sleeper("three"), sleeper("four")];
+            let waited_ids = [waited[0].id(), waited[1].id()];
+            let waits = spawn("waits", async move {
+                wait(&mut waited, None, ReturnWhen::AllCompleted).await.map(drop)
+            });
+            let five = sleeper("five");
+            let shielded = five.id();
+            let shields = spawn("shields", shield(five));
+            turns(3).await;
+            assert_eq!(ids.map(awaiters), ["one(gathers)", "two(gathers)"]);
+            assert_eq!(waited_ids.map(awaiters), ["three(waits)", "four(waits)"]);
+            assert_eq!(awaiters(shielded), "five(shields)");
+            for task in [gathers.cancel(), waits.cancel(), shields.cancel()] {
+                assert!(task);
+            }
+            turns(5).await;
+            // Shielded, it goes on, and nobody waits for it any more.
+            assert_eq!(awaiters(shielded), "five");
         });
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use ringloop::DriverKind;
-use uring_tests::on_both_drivers;
+use uring_tests::{on_both_drivers, with_default_signal};
 
 /// The program, played in one scene. It ends with the test.
 struct Scene {
@@ -15,7 +15,8 @@ struct Scene {
 
 impl Scene {
     fn start(scene: &str, kind: DriverKind) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_interrupted"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_interrupted"));
+        let mut child = with_default_signal(&mut command, libc::SIGINT)
             .args([scene, &kind.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
