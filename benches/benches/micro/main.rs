@@ -1,4 +1,4 @@
-//! What a runtime's own work costs: tasks, wakers, callbacks, timers, locks, queues.
+//! What a runtime's own work costs: tasks, wakers, callbacks, timers, locks, queues, groups.
 //!
 //! `cargo bench --manifest-path benches/Cargo.toml --features others --bench micro` measures
 //! everything and writes a table and a chart; `-- --smoke` shows in seconds that everything works.
@@ -8,6 +8,7 @@
 mod clock;
 mod primitives;
 mod runtimes;
+mod structure;
 mod subjects;
 mod summary;
 

@@ -30,7 +30,7 @@ pub struct Subject {
     pub per_iteration: u64,
 }
 
-const SUBJECTS: [Subject; 15] = [
+const SUBJECTS: [Subject; 18] = [
     subject("spawn-join", "spawn and join, one at a time", 1),
     subject("spawn-join-1000", "spawn and join, 1000 at a time", MANY),
     subject("yield-1", "yield, 1 task", 1),
@@ -50,6 +50,17 @@ const SUBJECTS: [Subject; 15] = [
     ),
     subject("queue", "item put and got, nobody waits", 1),
     subject("queue-hand-over", "item through a queue of 1, 2 tasks", 1),
+    subject(
+        "group",
+        "group of 100 tasks, each",
+        crate::structure::CHILDREN,
+    ),
+    subject("context-read", "context variable read", 1),
+    subject(
+        "spawn-join-context",
+        "spawn and join with a context variable set",
+        1,
+    ),
 ];
 
 const fn subject(id: &'static str, name: &'static str, per_iteration: u64) -> Subject {
@@ -86,6 +97,7 @@ pub fn all(criterion: &mut Criterion, smoke: bool) -> Subjects {
         runtime::<Smol>(criterion, smoke, &mut subjects);
     }
     crate::primitives::all(criterion);
+    crate::structure::all(criterion);
     subjects
 }
 
