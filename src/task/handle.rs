@@ -75,6 +75,10 @@ impl RawTask {
     /// already. True does not mean that it will end cancelled: it may catch the cancellation and
     /// go on. asyncio: `Task.cancel()`; a cancel of a task that ended by a panic suppresses the
     /// report of that panic.
+    ///
+    /// A task whose body returns before any await could hear of the request ends cancelled, and what
+    /// the body returned is dropped, be it an `Ok` or an `Err`: to a task an `Err` is a value like any
+    /// other. A panic stays a panic, as an exception does in asyncio.
     pub fn cancel(&self) -> bool {
         self.request(None)
     }

@@ -15,8 +15,8 @@ use ringloop::event_loop::Future;
 use ringloop::protocol::{BaseProtocol, Protocol};
 use ringloop::stream::{StreamReader, StreamWriter, start_server};
 use ringloop::{
-    Builder, Cancelled, EventLoopExt, Lease, LoopHandle, Server, ServerOptions, Transport,
-    block_on, get_running_loop, task_group, timeout, yield_now,
+    Builder, Cancelled, ContextVar, EventLoopExt, Lease, LoopHandle, Server, ServerOptions,
+    Transport, block_on, create_task, get_running_loop, task_group, timeout, yield_now,
 };
 use uring_tests::{DriverKind, on_both_drivers};
 
@@ -330,6 +330,37 @@ on_both_drivers! {
         assert!(few <= 4, "{few}: the group and a list that grew to 16");
         assert_eq!(limited, 0);
         l.close().expect("it does not run");
+    }
+
+    /// Warm tasks, callbacks and yields take none, with context variables in use and without: a copy
+    /// of a context shares its list.
+    fn tasks_and_callbacks_take_no_memory(kind: DriverKind) {
+        static VAR: ContextVar<u64> = ContextVar::new("var");
+        for in_use in [false, true] {
+            let l = Builder::new().driver(kind).build().expect("the driver is to be had");
+            let rounds = block_on(&l, async move {
+                if in_use {
+                    VAR.set(7);
+                }
+                let mut rounds = Vec::with_capacity(64);
+                let (seen, read) = (Rc::new(Cell::new(0)), || VAR.get().unwrap_or(1));
+                for _ in 0..64 {
+                    let before = TAKEN.get();
+                    let value = create_task(async move {
+                        yield_now().await.expect("nobody cancels it");
+                        read()
+                    });
+                    let see = seen.clone();
+                    let callback = get_running_loop().call_soon(move || see.set(read()));
+                    assert!(callback.expect("it runs").is_waiting());
+                    assert_eq!(value.await.expect("it ends"), if in_use { 7 } else { 1 });
+                    assert_eq!(seen.get(), read());
+                    rounds.push(TAKEN.get() - before);
+                }
+                rounds
+            });
+            assert_eq!(rounds.expect("it runs")[32..], [0; 32], "in use: {in_use}");
+        }
     }
 
     /// The count counts.
