@@ -116,7 +116,7 @@ impl BaseEventLoop {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn new_task(
         &self,
         body: &mut dyn TaskBody,

@@ -35,6 +35,8 @@ pub(super) const NONE: u32 = u32::MAX;
 
 /// Steps of 32 bytes up to 512, then four steps to each doubling.
 const CLASSES: usize = 28;
+/// As many lists, so that an index below is a mask.
+const LISTS: usize = CLASSES.next_power_of_two();
 
 const fn class_of(size: usize) -> usize {
     match size {
@@ -54,8 +56,27 @@ const fn class_size(class: usize) -> usize {
     }
 }
 
-const fn is_inline(body: Layout) -> bool {
-    body.size() <= MAX_INLINE && body.align() <= ALIGN
+/// The class of a body that does not stand in its slot.
+const LARGE: u8 = u8::MAX;
+
+/// What a body needs: its layout, and the class of the slots it fits into, known when the program is
+/// compiled.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    body: Layout,
+    class: u8,
+}
+
+impl Room {
+    pub(super) const fn of<T>() -> Self {
+        let body = Layout::new::<T>();
+        let class = if body.size() <= MAX_INLINE && body.align() <= ALIGN {
+            class_of(body.size()) as u8
+        } else {
+            LARGE
+        };
+        Self { body, class }
+    }
 }
 
 /// What a header keeps for its arena.
@@ -170,7 +191,7 @@ pub(super) struct Arena<H: Slot> {
     chunks: UnsafeCell<Vec<Chunk>>,
     memory: Arc<Chunks>,
     /// The rooms of the free slots of each class, each holding the next.
-    free: [Cell<Option<NonNull<u8>>>; CLASSES],
+    free: [Cell<Option<NonNull<u8>>>; LISTS],
     /// The chunk of each class that has unused slots.
     fresh: [Cell<u32>; CLASSES],
     header: PhantomData<H>,
@@ -184,7 +205,7 @@ impl<H: Slot> Arena<H> {
         Self {
             chunks: UnsafeCell::new(Vec::new()),
             memory,
-            free: [const { Cell::new(None) }; CLASSES],
+            free: [const { Cell::new(None) }; LISTS],
             fresh: [const { Cell::new(NONE) }; CLASSES],
             header: PhantomData,
         }
@@ -215,31 +236,31 @@ impl<H: Slot> Arena<H> {
         chunks.len() as u32 * CHUNK
     }
 
-    /// Takes a slot with room for `body`.
+    /// Takes a slot with room for a body.
     ///
     /// # Panics
     /// When 2^24 slots are taken.
     #[inline]
-    pub(super) fn alloc(&self, body: Layout) -> &H {
-        if !is_inline(body) {
-            return self.alloc_large(body);
-        }
-        let class = class_of(body.size());
-        let Some(room) = self.free[class].get() else {
+    pub(super) fn alloc(&self, room: &Room) -> &H {
+        let class = usize::from(room.class);
+        let Some(list) = self.free.get(class) else {
+            return self.alloc_large(room.body);
+        };
+        let Some(room) = list.get() else {
             return self.alloc_fresh(class);
         };
         // SAFETY: the list holds rooms of this arena's slots that were used and freed: each holds
         // the next one (`free`), and behind it stands a written header. The memory stays as long
         // as the arena.
         unsafe {
-            self.free[class].set(room.cast::<Option<NonNull<u8>>>().read());
+            list.set(room.cast::<Option<NonNull<u8>>>().read());
             room.sub(Self::BODY).cast().as_ref()
         }
     }
 
     #[cold]
     fn alloc_large(&self, body: Layout) -> &H {
-        let header = self.alloc(Layout::new::<()>());
+        let header = self.alloc(&const { Room::of::<()>() });
         // SAFETY: a body that is not inline has a size above 0, or a large alignment of a type of
         // size 0, for which one byte is asked.
         let memory = unsafe { alloc(at_least_one_byte(body)) };
@@ -306,14 +327,14 @@ impl<H: Slot> Arena<H> {
         number
     }
 
-    /// Gives a slot back. `body` is the layout it was taken with; the body is gone already.
+    /// Gives a slot back. `room` is what it was taken with; the body is gone already.
     #[inline]
-    pub(super) fn free(&self, header: &H, body: Layout) {
+    pub(super) fn free(&self, header: &H, room: &Room) {
         let place = header.place();
-        if !is_inline(body) {
-            self.free_large(place, body);
+        if room.class == LARGE {
+            self.free_large(place, room.body);
         }
-        let head = &self.free[(place.id >> TASK_BITS) as usize % CLASSES];
+        let head = &self.free[(place.id >> TASK_BITS) as usize % LISTS];
         let room = place.body.get();
         // SAFETY: the room is the slot's own, of 32 bytes or more and aligned to 16, and empty.
         unsafe {

@@ -11,7 +11,7 @@
 //! `Task` handles come with a type that was erased in between; [`TaskVTable`] knows the type of
 //! the output, and it is compared before anything is read.
 
-use std::alloc::Layout;
+use super::arena::Room;
 use std::any::TypeId;
 use std::future::Future;
 use std::mem::needs_drop;
@@ -20,7 +20,7 @@ use std::task::{Context, Poll};
 
 /// How a task's body is driven; made by [`FutureBody`] only.
 pub struct TaskVTable {
-    pub(super) layout: Layout,
+    pub(super) room: Room,
     /// The place holds a body written by the wrapper that this table came from, and nobody else
     /// uses it during the call. A body that is not running is ready.
     pub(super) poll: unsafe fn(*mut u8, &mut Context<'_>) -> Poll<()>,
@@ -68,7 +68,7 @@ pub struct FutureBody<F> {
 
 impl<F: Future + 'static> FutureBody<F> {
     const VTABLE: TaskVTable = TaskVTable {
-        layout: Layout::new::<Stage<F>>(),
+        room: Room::of::<Stage<F>>(),
         poll: poll::<F>,
         clear: clear::<F>,
         take: take::<F>,

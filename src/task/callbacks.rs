@@ -14,9 +14,8 @@
 //!
 //! A closure runs in a context (D11): the one it was given, else a copy of the one it was inserted in.
 
-use super::arena::{Arena, Chunks, Place, Slot};
+use super::arena::{Arena, Chunks, Place, Room, Slot};
 use super::context::{self, Context, Vars};
-use std::alloc::Layout;
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
@@ -33,7 +32,7 @@ pub struct CallKey {
 
 /// How a closure is driven; made by [`CallOnce`] only.
 pub struct CallVTable {
-    layout: Layout,
+    room: Room,
     /// Moves the closure out of the place and calls it.
     call: unsafe fn(*mut u8),
     /// Drops the closure in its place.
@@ -95,7 +94,7 @@ pub struct CallOnce<F> {
 
 impl<F: FnOnce() + 'static> CallOnce<F> {
     const VTABLE: CallVTable = CallVTable {
-        layout: Layout::new::<F>(),
+        room: Room::of::<F>(),
         call: call::<F>,
         drop: drop_in_place::<F>,
         name: std::any::type_name::<F>,
@@ -204,14 +203,14 @@ pub struct Callbacks {
 struct Free<'a> {
     callbacks: &'a Callbacks,
     header: &'a Header,
-    layout: Layout,
+    vtable: &'static CallVTable,
     /// Goes after the slot: its destructors may do anything.
     context: Cell<Vars>,
 }
 
 impl Drop for Free<'_> {
     fn drop(&mut self) {
-        self.callbacks.arena.free(self.header, self.layout);
+        self.callbacks.arena.free(self.header, &self.vtable.room);
     }
 }
 
@@ -237,7 +236,7 @@ impl Callbacks {
     #[inline]
     pub fn insert<B: CallBody + ?Sized>(&self, body: &mut B) -> CallKey {
         let vtable = body.vtable();
-        let header = self.arena.alloc(vtable.layout);
+        let header = self.arena.alloc(&vtable.room);
         // SAFETY: the arena gave a place of this layout.
         unsafe { body.write(header.place.body()) };
         header.vtable.set(Some(vtable));
@@ -266,7 +265,7 @@ impl Callbacks {
         let free = Free {
             callbacks: self,
             header,
-            layout: vtable.layout,
+            vtable,
             context: Cell::new(header.context.take()),
         };
         Some((free, vtable))

@@ -81,6 +81,9 @@ impl<T> Future for Task<T> {
         let this = self.get_mut();
         let (wait, raw) = this.wait_and_raw();
         if raw.done() {
+            if !wait.is_registered() && !raw.slot().has(TAKEN) {
+                return Poll::Ready(this.take(None));
+            }
             return this.poll_done_task();
         }
         let slot = raw.slot();
@@ -97,7 +100,7 @@ impl<T> Future for Task<T> {
 }
 
 impl<T> Task<T> {
-    #[inline]
+    /// The task has ended, and was awaited before.
     fn poll_done_task(&mut self) -> Poll<Result<T, JoinError>> {
         let (wait, raw) = self.wait_and_raw();
         let forwarded = wait.finish_join()?;

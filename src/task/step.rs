@@ -224,7 +224,7 @@ impl Tasks {
         }
         let context = slot.context().take();
         slot.vacate();
-        self.arena.free(slot, vtable.layout);
+        self.arena.free(slot, &vtable.room);
         if !context.is_none() {
             self.guard_drop(|| drop(context));
         }

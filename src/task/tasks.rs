@@ -201,7 +201,7 @@ impl Tasks {
         options: &mut TaskOptions,
     ) -> RawTask {
         let vtable = body.vtable();
-        let slot = self.arena.alloc(vtable.layout);
+        let slot = self.arena.alloc(&vtable.room);
         // SAFETY: the arena gave a place of this layout.
         unsafe { body.write(slot.body()) };
         let id = self.next_task_id();

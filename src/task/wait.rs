@@ -83,6 +83,12 @@ impl Wait {
         Self { node: None }
     }
 
+    /// Whether there is a node.
+    #[inline]
+    pub(super) fn is_registered(&self) -> bool {
+        self.node.is_some()
+    }
+
     /// Whether it is registered, and for what.
     pub fn what(&self) -> Option<WaitsFor> {
         let (tasks, index) = self.node.as_ref()?;
@@ -322,9 +328,19 @@ impl Wait {
     }
 }
 
+impl Wait {
+    #[inline(never)]
+    fn unregister(&mut self) {
+        self.finish();
+    }
+}
+
 impl Drop for Wait {
+    /// Mostly the node went with the result.
     #[inline]
     fn drop(&mut self) {
-        self.finish();
+        if self.node.is_some() {
+            self.unregister();
+        }
     }
 }
