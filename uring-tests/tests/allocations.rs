@@ -303,7 +303,7 @@ on_both_drivers! {
             let before = TAKEN.get();
             let group = task_group(async |group| {
                 for _ in 0..children {
-                    drop(group.create_task(async { Ok(yield_now().await?) })?);
+                    drop(group.create_task(yield_now())?);
                 }
                 Ok::<_, Cancelled>(())
             });
