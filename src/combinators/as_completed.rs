@@ -160,6 +160,22 @@ impl<T: 'static> AsCompleted<T> {
     ///
     /// # Errors
     /// Inside: the timeout, or the cancellation of the wait.
+    ///
+    /// # Examples
+    /// ```
+    /// use ringloop::{as_completed, create_task};
+    ///
+    /// # ringloop::run(async {
+    /// let task = create_task(async { 1 });
+    /// let id = task.id();
+    /// let mut tasks = as_completed([task], None);
+    /// while let Some(task) = tasks.next_task().await {
+    ///     let mut task = task.unwrap();
+    ///     assert_eq!(task.id(), id);
+    ///     assert_eq!(task.result().unwrap().unwrap(), 1);
+    /// }
+    /// # }).unwrap();
+    /// ```
     pub async fn next_task(&mut self) -> Option<Result<Task<T>, Failure<TimeoutError>>> {
         let next = self.begin()?;
         Some(next.await)

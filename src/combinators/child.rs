@@ -65,6 +65,21 @@ impl<T, E: 'static, F: Future<Output = Result<T, E>>> Future for ChildBody<F, E>
 ///
 /// # Panics
 /// As awaiting a [`Task`] does.
+///
+/// # Examples
+/// ```
+/// use ringloop::{Cancelled, task_group};
+///
+/// # ringloop::run(async {
+/// let child = task_group(async |group| {
+///     let child = group.create_task(async { Ok(7) })?;
+///     Ok::<_, Cancelled>(child)
+/// });
+/// // The group has ended, and so has the child.
+/// let mut child = child.await.unwrap();
+/// assert_eq!(child.result().unwrap().unwrap(), 7);
+/// # }).unwrap();
+/// ```
 pub struct Child<T, E = Cancelled> {
     task: Task<Ended<T, E>>,
 }

@@ -42,6 +42,21 @@ impl fmt::Display for Panic {
 impl Error for Panic {}
 
 /// How a future ended that gave no value.
+///
+/// # Examples
+/// ```
+/// use ringloop::{Failure, create_task, gather};
+///
+/// # ringloop::run(async {
+/// let failed = gather([create_task(async { panic!("a bug") })]).await;
+/// match failed {
+///     Ok(values) => { let _: Vec<()> = values; }
+///     Err(Failure::Error(error)) => println!("{error}"),
+///     Err(Failure::Cancelled(cancelled)) => println!("{cancelled}"),
+///     Err(Failure::Panicked(panic)) => assert_eq!(panic.message(), "a bug"),
+/// }
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 pub enum Failure<E> {
     /// With an error of its own.
@@ -101,6 +116,26 @@ impl<E: Error + 'static> Error for Failure<E> {
 
 /// All failures of a [`TaskGroup`](super::TaskGroup), in the order in which they happened; that of
 /// the group's own body comes last. Never empty. asyncio: `ExceptionGroup`.
+///
+/// # Examples
+/// ```
+/// use ringloop::{GroupError, TaskGroup, task_group};
+/// use std::io;
+///
+/// # ringloop::run(async {
+/// let ended = task_group(async |group: TaskGroup<io::Error>| {
+///     for kind in [io::ErrorKind::NotFound, io::ErrorKind::InvalidData] {
+///         group.create_task(async move { Err::<(), _>(kind.into()) })?;
+///     }
+///     Ok(())
+/// });
+/// let Err(GroupError::Failed(group)) = ended.await else {
+///     panic!("both failed");
+/// };
+/// let kinds: Vec<_> = group.errors().map(io::Error::kind).collect();
+/// assert_eq!(kinds, [io::ErrorKind::NotFound, io::ErrorKind::InvalidData]);
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct ExceptionGroup<E> {
     failures: Vec<Failure<E>>,

@@ -98,6 +98,18 @@ impl<T: 'static, E: 'static> Gather<T, E> {
 
     /// Cancels every task that has not ended; awaiting the gathering then gives a cancellation when
     /// all have. False when all had ended: the result stays. asyncio: `cancel()` of the future.
+    ///
+    /// # Examples
+    /// ```
+    /// use ringloop::{Failure, gather, sleep};
+    /// use std::time::Duration;
+    ///
+    /// # ringloop::run(async {
+    /// let mut naps = gather([sleep(Duration::from_secs(3600))]);
+    /// assert!(naps.cancel());
+    /// assert!(matches!(naps.await, Err(Failure::Cancelled(_))));
+    /// # }).unwrap();
+    /// ```
     pub fn cancel(&mut self) -> bool {
         let mut any = false;
         for &at in &self.open {

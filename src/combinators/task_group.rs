@@ -220,6 +220,23 @@ impl<E> TaskGroup<E> {
     ///
     /// # Errors
     /// [`Refused`]; the future is dropped then.
+    ///
+    /// # Examples
+    /// ```
+    /// use ringloop::{Cancelled, TaskGroup, task_group};
+    ///
+    /// # ringloop::run(async {
+    /// let ended = task_group(async |group: TaskGroup<Cancelled>| {
+    ///     let inner = group.clone();
+    ///     group.create_task(async move {
+    ///         inner.create_task(async { Ok(()) })?;
+    ///         Ok(())
+    ///     })?;
+    ///     Ok(())
+    /// });
+    /// ended.await.unwrap();
+    /// # }).unwrap();
+    /// ```
     pub fn create_task<T, F>(&self, future: F) -> Result<Child<T, E>, Refused>
     where
         T: 'static,
@@ -232,6 +249,20 @@ impl<E> TaskGroup<E> {
     ///
     /// # Errors
     /// [`Refused`]; the future is dropped then.
+    ///
+    /// # Examples
+    /// ```
+    /// use ringloop::task::TaskOptions;
+    /// use ringloop::{Cancelled, task_group};
+    ///
+    /// # ringloop::run(async {
+    /// let name = task_group(async |group| {
+    ///     let child = group.create_task_with(async { Ok(()) }, TaskOptions::named("reader"))?;
+    ///     Ok::<_, Cancelled>(child.get_name())
+    /// });
+    /// assert_eq!(name.await.unwrap(), "reader");
+    /// # }).unwrap();
+    /// ```
     pub fn create_task_with<T, F>(
         &self,
         future: F,

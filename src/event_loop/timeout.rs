@@ -106,7 +106,23 @@ pub fn timeout<F: Future>(duration: Duration, body: F) -> Timeout<F> {
     Timeout::new(Deadline::new(When::After(duration_ns(duration))), body)
 }
 
-/// As [`timeout`], until a time of the loop's clock in nanoseconds.
+/// As [`timeout`], until a time of the loop's clock in nanoseconds. asyncio: `timeout_at`.
+///
+/// # Errors
+/// As [`timeout`].
+///
+/// # Panics
+/// As [`timeout`].
+///
+/// # Examples
+/// ```
+/// # use std::time::Duration;
+/// # ringloop::run(async {
+/// let soon = ringloop::get_running_loop().time() + 1_000_000;
+/// let slow = ringloop::sleep(Duration::from_secs(3600));
+/// assert!(ringloop::timeout_at(soon, slow).await.is_err());
+/// # }).unwrap();
+/// ```
 pub fn timeout_at<F: Future>(when: u64, body: F) -> Timeout<F> {
     Timeout::new(Deadline::new(When::At(when)), body)
 }
