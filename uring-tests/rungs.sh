@@ -31,8 +31,13 @@ cargo test -q -p uring-tests $tests --no-run
 failed=
 for rung in $RUNGS; do
     echo "== $rung"
+    skip=
+    case "$rung" in
+    # This test keeps more buffers than there are.
+    *buffers=4,*) skip="--skip pro_02_kept_leases_stay_as_they_were" ;;
+    esac
     # shellcheck disable=SC2086
-    if ! RINGLOOP_URING="$rung" cargo test -q -p uring-tests $tests --no-fail-fast -- on_uring "$@"; then
+    if ! RINGLOOP_URING="$rung" cargo test -q -p uring-tests $tests --no-fail-fast -- on_uring $skip "$@"; then
         failed="$failed $rung"
     fi
 done
