@@ -177,6 +177,14 @@ enum Bell {
 }
 
 impl Bell {
+    fn new(scope: &Scope, cx: &Context<'_>) -> Self {
+        if scope.is_inert() {
+            Self::Wake(cx.waker().clone())
+        } else {
+            Self::Cancel(scope.canceller())
+        }
+    }
+
     fn ring(self) {
         match self {
             Self::Cancel(canceller) => canceller.cancel(None),
@@ -315,17 +323,20 @@ impl Deadline {
             "Timeout should be used inside a task"
         );
         self.state.set(State::Active);
-        let now = match self.when.get() {
-            When::Never => return,
-            _ => get_running_loop().time(),
-        };
+        if matches!(self.when.get(), When::Never) {
+            return;
+        }
+        let event_loop = get_running_loop();
+        let now = event_loop.time();
         if let When::After(delay) = self.when.get() {
             self.when.set(When::At(now.saturating_add(delay)));
         }
         if self.when().is_some_and(|when| when <= now) {
             // Before anything that the body queues: it ends at its first suspension.
-            self.set_bell(scope, cx);
-            self.arm_at(now, now);
+            let bell = Bell::new(scope, cx);
+            self.set_bell(bell.clone());
+            let handle = event_loop.call_soon(move || bell.ring());
+            self.set_alarm(Alarm::Soon(handle.unwrap_or_else(|_| missing())));
         }
     }
 
@@ -337,7 +348,7 @@ impl Deadline {
             Some(Bell::Wake(old)) => !old.will_wake(cx.waker()),
         };
         if new_waker {
-            self.set_bell(scope, cx);
+            self.set_bell(Bell::new(scope, cx));
             if !self.rang() {
                 self.silence();
             }
@@ -347,36 +358,25 @@ impl Deadline {
         }
     }
 
-    fn set_bell(&self, scope: &Scope, cx: &Context<'_>) {
-        let bell = if scope.is_inert() {
-            Bell::Wake(cx.waker().clone())
-        } else {
-            Bell::Cancel(scope.canceller())
-        };
+    fn set_bell(&self, bell: Bell) {
         let old = self.bell.replace(Some(bell));
         drop(old);
     }
 
-    /// Sets the alarm of a body that is suspended.
+    /// Sets the alarm of a body that is suspended. One that is due already rings in the next
+    /// iteration.
     fn arm(&self) {
-        if let Some(when) = self.when() {
-            self.arm_at(when, get_running_loop().time());
+        if let Some(when) = self.when()
+            && let Some(bell) = self.bell.borrow().clone()
+        {
+            let timer = get_running_loop().call_at(when, move || bell.ring());
+            self.set_alarm(Alarm::Timer(timer.unwrap_or_else(|_| missing())));
         }
     }
 
-    fn arm_at(&self, when: u64, now: u64) {
-        let Some(bell) = self.bell.borrow().clone() else {
-            return;
-        };
-        let event_loop = get_running_loop();
-        let ring = move || bell.ring();
-        let alarm = if when <= now {
-            event_loop.call_soon(ring).map(Alarm::Soon)
-        } else {
-            event_loop.call_at(when, ring).map(Alarm::Timer)
-        };
-        let alarm = alarm.unwrap_or_else(|_| missing());
-        self.alarm.replace(Some(alarm));
+    fn set_alarm(&self, alarm: Alarm) {
+        let old = self.alarm.replace(Some(alarm));
+        drop(old);
     }
 
     /// The body has ended, or the timeout was dropped.
