@@ -120,10 +120,10 @@ impl Shared {
         TaskId::from_bits(self.public(index)?.live.load(Ordering::Acquire))
     }
 
-    /// Flags of a slot while `id` is pending in it.
+    /// Flags of a slot while `id` is pending in it; see [`Public`].
     pub(super) fn flags(&self, index: u32, id: TaskId) -> Option<u32> {
         let public = self.public(index)?;
-        let flags = public.flags.load(Ordering::Relaxed);
+        let flags = public.flags.load(Ordering::Acquire);
         (public.live.load(Ordering::Acquire) == id.get()).then_some(flags)
     }
 

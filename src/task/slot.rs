@@ -61,6 +61,10 @@ pub(super) const ROOT: u32 = NONE;
 pub(super) const BARE: u32 = NONE - 1;
 
 /// What any thread may read.
+///
+/// A reader that knows the id of a pending task reads `flags`, then `live`: is that still the id, the
+/// flags were that task's. For this every store of flags releases: flags of a later task bring with
+/// them that the id has gone.
 #[repr(C)]
 pub(super) struct Public {
     /// The task's id while it is pending, else 0.
@@ -172,21 +176,17 @@ impl Header {
     /// Only the loop's thread writes, so a load and a store do.
     #[inline]
     pub(super) fn set(&self, flags: u32) {
-        self.public
-            .flags
-            .store(self.flags() | flags, Ordering::Relaxed);
+        self.set_flags(self.flags() | flags);
     }
 
     #[inline]
     pub(super) fn set_flags(&self, flags: u32) {
-        self.public.flags.store(flags, Ordering::Relaxed);
+        self.public.flags.store(flags, Ordering::Release);
     }
 
     #[inline]
     pub(super) fn clear(&self, flags: u32) {
-        self.public
-            .flags
-            .store(self.flags() & !flags, Ordering::Relaxed);
+        self.set_flags(self.flags() & !flags);
     }
 
     #[inline]
@@ -238,7 +238,7 @@ impl Header {
         private.word.set(private.word.get() | pack(tag, 0, 0));
         private.id.set(id);
         private.vtable.set(Some(vtable));
-        self.public.flags.store(flags, Ordering::Relaxed);
+        self.set_flags(flags);
         self.public.live.store(id, Ordering::Release);
     }
 
@@ -247,7 +247,7 @@ impl Header {
     pub(super) fn end(&self, how: u32) -> u32 {
         let flags = self.flags() & !RUNNING | DONE | how;
         self.public.live.store(0, Ordering::Release);
-        self.public.flags.store(flags, Ordering::Relaxed);
+        self.set_flags(flags);
         flags
     }
 
@@ -256,7 +256,7 @@ impl Header {
     pub(super) fn vacate(&self) {
         let private = &self.private;
         private.word.set(next_generation(private.word.get()));
-        self.public.flags.store(DONE, Ordering::Relaxed);
+        self.set_flags(DONE);
         self.set_kept(0);
         if self.cold().is_some() {
             // SAFETY: one thread, and `cold` and `cold_or_new` lend only to callers that hold the
