@@ -152,8 +152,6 @@ fn serve(
         reports.until(1).await;
         let core = event_loop.core().expect("a base loop").clone();
         let (iterations, before) = (core.iterations(), cpu());
-        let connected = served.connected.get();
-        assert!(connected < CLIENTS, "there were descriptors for all");
         let started = std::time::Instant::now();
         sleep(WATCHED).await.expect("nobody cancels");
         let (used, passed) = (cpu() - before, started.elapsed());
@@ -162,7 +160,11 @@ fn serve(
         let turned = core.iterations() - iterations;
         assert!(turned < 50, "{turned} iterations");
         assert!(used < passed / 5, "{used:?} of {passed:?}");
-        assert_eq!(served.connected.get(), connected);
+        // Those accepted before the shortage, and nobody since.
+        assert!(
+            served.connected.get() as u64 <= ROOM,
+            "there were descriptors for all"
+        );
         assert_eq!(
             reports.messages(),
             ["socket.accept() out of system resource"]
