@@ -12,7 +12,7 @@ use crate::task::{Cancelled, Wait, WaitsFor};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// Runs futures side by side and gives all their values, in the order of the arguments.
 /// asyncio: `gather`.
@@ -67,6 +67,7 @@ where
         failed: None,
         cancelled: None,
         cancel_requested: false,
+        registered: None,
         hop: Hop::default(),
         wait: Wait::new(),
     }
@@ -82,6 +83,8 @@ pub struct Gather<T, E> {
     failed: Option<usize>,
     cancelled: Option<Cancelled>,
     cancel_requested: bool,
+    /// Whom the open tasks wake when they end.
+    registered: Option<Waker>,
     hop: Hop,
     wait: Wait,
 }
@@ -138,6 +141,21 @@ impl<T: 'static, E: 'static> Gather<T, E> {
         });
     }
 
+    /// Has every open task wake this one: once, as nobody else has their handles.
+    fn register(&mut self, cx: &mut Context<'_>) {
+        let known = self.registered.as_ref();
+        if known.is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return;
+        }
+        self.registered = Some(cx.waker().clone());
+        for &at in &self.open {
+            let task = self.members[at].raw();
+            task.assert_driven();
+            // One that ended just now is found in the step that its end has queued.
+            let _ = task.poll_done(cx);
+        }
+    }
+
     /// Whether it has come to its end: `all` have ended, or one has failed.
     fn poll_end(&mut self, cx: &mut Context<'_>, all: bool) -> Poll<Result<(), Cancelled>> {
         if let Err(cancelled) = self.wait.check() {
@@ -158,12 +176,7 @@ impl<T: 'static, E: 'static> Gather<T, E> {
         }
         if !over {
             self.hop.wait();
-            for &at in &self.open {
-                let task = self.members[at].raw();
-                task.assert_driven();
-                // One that ended just now is found in the step that its end has queued.
-                let _ = task.poll_done(cx);
-            }
+            self.register(cx);
         }
         if let Err(cancelled) = self.wait.suspend(cx, WaitsFor::Other("gather")) {
             self.cancel();

@@ -1,12 +1,13 @@
 //! Waiting for some of several tasks. asyncio: `wait`.
 
-use super::hop::Hop;
 use crate::event_loop::{Sleep, sleep};
-use crate::task::{Bare, Cancelled, Ended, RawTask, Wait, WaitsFor, bare};
+use crate::task::{Bare, Cancelled, DoneCallbackId, Ended, RawTask, Wait, WaitsFor, bare};
+use std::cell::Cell;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// When [`wait`] returns.
@@ -25,7 +26,8 @@ pub enum ReturnWhen {
 ///
 /// A timeout is no error: it returns what has ended until then, maybe nothing. Tasks are never
 /// cancelled, neither by the timeout nor when who waits is cancelled; then all stay in `tasks`.
-/// For tasks of several types, wait for references: `&*task` is a [`RawTask`].
+/// For tasks of several types, and for a task that several wait for, wait for references: `&*task` is
+/// a [`RawTask`].
 ///
 /// # Errors
 /// [`Cancelled`].
@@ -54,10 +56,14 @@ pub async fn wait<H: Deref<Target = RawTask>>(
     assert!(!tasks.is_empty(), "Set of Tasks/Futures is empty.");
     let waiting = Waiting {
         tasks,
-        return_when,
+        callbacks: Vec::new(),
+        ends: Rc::new(Ends {
+            return_when,
+            left: Cell::new(tasks.len()),
+            over: Cell::new(false),
+            waker: Cell::new(None),
+        }),
         timer: timeout.map(|timeout| bare(sleep(timeout))),
-        begun: false,
-        hop: Hop::default(),
         wait: Wait::new(),
     };
     waiting.await?;
@@ -65,25 +71,50 @@ pub async fn wait<H: Deref<Target = RawTask>>(
     Ok(tasks.extract_if(.., |task| task.done()).collect())
 }
 
-struct Waiting<'a, H> {
-    tasks: &'a [H],
+/// What the done callbacks tell who waits.
+struct Ends {
     return_when: ReturnWhen,
+    /// How many have not ended.
+    left: Cell<usize>,
+    over: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Ends {
+    fn one_more(&self, ended: Ended) {
+        let left = self.left.get() - 1;
+        self.left.set(left);
+        let enough = match self.return_when {
+            ReturnWhen::FirstCompleted => true,
+            ReturnWhen::FirstException => ended == Ended::Panicked,
+            ReturnWhen::AllCompleted => false,
+        };
+        if left == 0 || enough {
+            self.over.set(true);
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+struct Waiting<'a, H: Deref<Target = RawTask>> {
+    tasks: &'a [H],
+    /// One for each task, from the first poll on.
+    callbacks: Vec<DoneCallbackId>,
+    ends: Rc<Ends>,
     timer: Option<Bare<Sleep>>,
-    begun: bool,
-    hop: Hop,
     wait: Wait,
 }
 
 impl<H: Deref<Target = RawTask>> Waiting<'_, H> {
-    fn is_over(&self) -> bool {
-        let mut tasks = self.tasks.iter();
-        match self.return_when {
-            ReturnWhen::FirstCompleted => tasks.any(|task| task.done()),
-            ReturnWhen::AllCompleted => tasks.all(|task| task.done()),
-            ReturnWhen::FirstException => {
-                tasks.any(|task| task.ended() == Some(Ended::Panicked))
-                    || self.tasks.iter().all(|task| task.done())
-            }
+    fn watch(&mut self) {
+        self.callbacks.reserve_exact(self.tasks.len());
+        for task in self.tasks {
+            task.assert_driven();
+            let ends = self.ends.clone();
+            let id = task.add_waiting_callback(move |done| ends.one_more(done.ended()));
+            self.callbacks.push(id);
         }
     }
 }
@@ -98,25 +129,24 @@ impl<H: Deref<Target = RawTask>> Future for Waiting<'_, H> {
             .timer
             .as_mut()
             .is_some_and(|timer| Pin::new(timer).poll(cx).is_ready());
-        if timed_out {
-            this.timer = None;
+        if timed_out || this.ends.over.get() {
             this.wait.finish();
             return Poll::Ready(Ok(()));
         }
-        // As done callbacks of asyncio, what has ended already is noticed in the next iteration.
-        if this.begun && this.is_over() && this.hop.poll(cx).is_ready() {
-            this.wait.finish();
-            return Poll::Ready(Ok(()));
+        if this.callbacks.is_empty() {
+            this.watch();
         }
-        this.hop.wait();
-        let first = !std::mem::replace(&mut this.begun, true);
-        for task in this.tasks {
-            task.assert_driven();
-            if task.poll_done(cx).is_ready() && first {
-                cx.waker().wake_by_ref();
-            }
-        }
+        let old = this.ends.waker.replace(Some(cx.waker().clone()));
+        drop(old);
         this.wait.suspend(cx, WaitsFor::Other("tasks"))?;
         Poll::Pending
+    }
+}
+
+impl<H: Deref<Target = RawTask>> Drop for Waiting<'_, H> {
+    fn drop(&mut self) {
+        for (task, &callback) in self.tasks.iter().zip(&self.callbacks) {
+            task.remove_done_callback(callback);
+        }
     }
 }

@@ -7,7 +7,8 @@
 
 use super::callbacks::CallOnce;
 use super::context::{Context, copy_context};
-use super::handle::RawTask;
+use super::handle::{RawTask, current};
+use super::id::TaskId;
 use super::registry::TaskRef;
 use super::slot::{CALLBACKS, CANCELLED, DONE, HANDLE, Header, PANICKED};
 use super::tasks::Tasks;
@@ -67,6 +68,8 @@ struct DoneCallback {
     created: &'static Location<'static>,
     context: Context,
     call: Box<dyn FnOnce(&DoneTask)>,
+    /// The task that waits for this call; for listings.
+    awaiting: Option<TaskId>,
 }
 
 /// The callbacks of one task.
@@ -81,6 +84,11 @@ pub(super) struct DoneCallbacks {
 impl DoneCallbacks {
     pub(super) fn len(&self) -> usize {
         self.list.len()
+    }
+
+    /// The tasks that wait for a call.
+    pub(super) fn awaiting(&self) -> impl Iterator<Item = TaskId> {
+        self.list.iter().filter_map(|callback| callback.awaiting)
     }
 
     /// Somebody begins to await the task.
@@ -105,13 +113,33 @@ impl RawTask {
         context: &Context,
         callback: impl FnOnce(&DoneTask) + 'static,
     ) -> DoneCallbackId {
-        let slot = self.slot();
-        let callback = DoneCallback {
+        self.add(DoneCallback {
             id: DoneCallbackId(0),
             created: Location::caller(),
             context: context.clone(),
             call: Box::new(callback),
-        };
+            awaiting: None,
+        })
+    }
+
+    /// As [`add_done_callback`](Self::add_done_callback), of a combinator: the current task waits
+    /// for the call, and listings say so.
+    #[track_caller]
+    pub(crate) fn add_waiting_callback(
+        &self,
+        callback: impl FnOnce(&DoneTask) + 'static,
+    ) -> DoneCallbackId {
+        self.add(DoneCallback {
+            id: DoneCallbackId(0),
+            created: Location::caller(),
+            context: copy_context(),
+            call: Box::new(callback),
+            awaiting: current().map(|task| task.id()),
+        })
+    }
+
+    fn add(&self, callback: DoneCallback) -> DoneCallbackId {
+        let slot = self.slot();
         if slot.has(DONE) {
             if let Some(task) = self.tasks().task_ref(slot) {
                 let ended = Ended::from_flags(slot.flags());

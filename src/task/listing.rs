@@ -101,6 +101,9 @@ impl Tasks {
         let mut awaited_by = awaiters.get(&task.id()).cloned().unwrap_or_default();
         awaited_by.retain(|id| *id != task.id());
         awaited_by.extend(self.joiner_of(slot));
+        if let Some(cold) = slot.cold() {
+            awaited_by.extend(cold.callbacks.borrow().awaiting());
+        }
         Some(ListedTask {
             task,
             body: slot.vtable().map_or("?", |vtable| (vtable.name)()),

@@ -154,6 +154,29 @@ on_both_drivers! {
         });
     }
 
+    /// Each is told, and who leaves takes nobody else's turn.
+    fn wai_01_several_may_wait_for_one_task(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            let slow = Rc::new(nap(1));
+            let waiting = || {
+                let slow = slow.clone();
+                create_task(async move {
+                    let done = wait(&mut vec![&**slow], None, ReturnWhen::AllCompleted).await;
+                    (done.map(|done| done.len()), now())
+                })
+            };
+            let (first, leaves, last) = (waiting(), waiting(), waiting());
+            yield_now().await.unwrap();
+            leaves.cancel();
+            assert!(leaves.await.unwrap_err().is_cancelled());
+            for waiting in [first, last] {
+                let (done, at) = waiting.await.unwrap();
+                assert_eq!((done.unwrap(), at), (1, 1));
+            }
+        });
+    }
+
     fn wai_01_immediate_tasks_cost_three_iterations(kind: DriverKind) {
         let l = Watch::by_hand(kind);
         let core = l.core().clone();
