@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `run.rs` | runs one variant of one test: leg, name, watchdog |
 //! | `leg.rs` | in which container leg this process is, and what the kernel answers there |
+//! | `heap.rs` | an allocator that counts what a thread takes |
 //! | `isolated.rs` | a test in a process of its own; counting descriptors |
 //! | `lab.rs` | a loop for one test, and the proof that nothing is left of it |
 //! | `drive.rs` | drives a driver by hand |
@@ -27,6 +28,7 @@
 pub mod drive;
 mod example;
 pub mod give_up;
+pub mod heap;
 mod isolated;
 pub mod lab;
 mod leg;

@@ -3,7 +3,6 @@
 //! The allocator of this program counts what the thread that runs the loop takes; the client is
 //! another thread.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,47 +17,11 @@ use ringloop::{
     Builder, Cancelled, ContextVar, EventLoopExt, Lease, LoopHandle, Server, ServerOptions,
     Transport, block_on, create_task, get_running_loop, task_group, timeout, yield_now,
 };
+use uring_tests::heap::{self, Counting};
 use uring_tests::{DriverKind, on_both_drivers};
 
-struct Counting;
-
-thread_local! {
-    static TAKEN: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // While a thread ends there is nothing to count with.
-    let _ = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
-}
-
-// SAFETY: everything is done by the system's allocator; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: as promised by our caller.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: as promised by our caller.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: as promised by our caller.
-        unsafe { System.realloc(place, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: as promised by our caller.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static HEAP: Counting = Counting;
 
 /// Echoes by callbacks.
 #[derive(Default)]
@@ -186,7 +149,7 @@ fn rounds(streams: &mut [TcpStream], size: usize, count: usize) {
 /// How often the thread of the loop has taken memory, as that thread says.
 fn taken_so_far(event_loop: &LoopHandle) -> u64 {
     let (tell, told) = channel();
-    let callback = move || tell.send(TAKEN.get()).expect("somebody listens");
+    let callback = move || tell.send(heap::taken()).expect("somebody listens");
     event_loop
         .call_soon_threadsafe(callback)
         .expect("the loop runs");
@@ -278,18 +241,18 @@ on_both_drivers! {
             };
             drop(l.create_task(waiting).expect("open"));
             let ends = move || {
-                let before = TAKEN.get();
+                let before = heap::taken();
                 futures[0].set_result(round).expect("pending");
                 futures[2].set_result(round).expect("pending");
                 futures[1].set_result(round).expect("pending");
-                assert_eq!(TAKEN.get(), before, "setting them takes memory");
+                assert_eq!(heap::taken(), before, "setting them takes memory");
             };
             turn();
             l.call_soon(ends).expect("open");
-            let before = TAKEN.get();
+            let before = heap::taken();
             turn();
             turn();
-            rounds.push(TAKEN.get() - before);
+            rounds.push(heap::taken() - before);
         }
         assert_eq!(done.get(), 3 * (0..64).sum::<u64>());
         // What is kept for the next ones grows in the first rounds.
@@ -300,7 +263,7 @@ on_both_drivers! {
     /// A group takes its own memory and its list's; a child of it, and a timeout, none.
     fn children_of_a_group_and_timeouts_take_no_memory(kind: DriverKind) {
         async fn group_of(children: usize) -> u64 {
-            let before = TAKEN.get();
+            let before = heap::taken();
             let group = task_group(async |group| {
                 for _ in 0..children {
                     drop(group.create_task(yield_now())?);
@@ -308,13 +271,13 @@ on_both_drivers! {
                 Ok::<_, Cancelled>(())
             });
             group.await.expect("nothing fails");
-            TAKEN.get() - before
+            heap::taken() - before
         }
         async fn limited() -> u64 {
-            let before = TAKEN.get();
+            let before = heap::taken();
             let limited = timeout(Duration::from_secs(3600), yield_now());
             limited.await.expect("in time").expect("not cancelled");
-            TAKEN.get() - before
+            heap::taken() - before
         }
         let l = Builder::new().driver(kind).build().expect("the driver is to be had");
         let taken = l.run_until_complete(async {
@@ -345,7 +308,7 @@ on_both_drivers! {
                 let mut rounds = Vec::with_capacity(64);
                 let (seen, read) = (Rc::new(Cell::new(0)), || VAR.get().unwrap_or(1));
                 for _ in 0..64 {
-                    let before = TAKEN.get();
+                    let before = heap::taken();
                     let value = create_task(async move {
                         yield_now().await.expect("nobody cancels it");
                         read()
@@ -355,7 +318,7 @@ on_both_drivers! {
                     assert!(callback.expect("it runs").is_waiting());
                     assert_eq!(value.await.expect("it ends"), if in_use { 7 } else { 1 });
                     assert_eq!(seen.get(), read());
-                    rounds.push(TAKEN.get() - before);
+                    rounds.push(heap::taken() - before);
                 }
                 rounds
             });
@@ -365,8 +328,8 @@ on_both_drivers! {
 
     /// The count counts.
     fn what_takes_memory_is_counted(_kind: DriverKind) {
-        let before = TAKEN.get();
+        let before = heap::taken();
         drop(std::hint::black_box(Box::new(1)));
-        assert_eq!(TAKEN.get(), before + 1);
+        assert_eq!(heap::taken(), before + 1);
     }
 }

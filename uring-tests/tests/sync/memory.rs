@@ -1,55 +1,18 @@
 //! What is taken from the heap: nothing without waiting, and nothing by waits once as many waited
 //! before. The allocator of this program counts what this thread takes.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::rc::Rc;
 
 use ringloop::sync::{Barrier, Condition, Event, Lock, LockGuard, PriorityQueue, Queue, Semaphore};
 use ringloop::{Cancelled, yield_now};
+use uring_tests::heap::{self, Counting};
 use uring_tests::on_both_drivers;
 
 use crate::support::Turned;
 
-struct Counting;
-
-thread_local! {
-    static TAKEN: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // While a thread ends there is nothing to count with.
-    let _ = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
-}
-
-// SAFETY: everything is done by the system's allocator; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: as promised by our caller.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: as promised by our caller.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: as promised by our caller.
-        unsafe { System.realloc(place, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: as promised by our caller.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static HEAP: Counting = Counting;
 
 /// Runs `round` in a task, some times to warm up; then returns what `rounds` more of it take.
 fn taken_by<F: Future<Output = Result<(), Cancelled>>>(
@@ -62,11 +25,11 @@ fn taken_by<F: Future<Output = Result<(), Cancelled>>>(
         for _ in 0..64 {
             round().await.expect("nobody cancels it");
         }
-        let before = TAKEN.get();
+        let before = heap::taken();
         for _ in 0..rounds {
             round().await.expect("nobody cancels it");
         }
-        TAKEN.get() - before
+        heap::taken() - before
     })
 }
 
@@ -93,9 +56,9 @@ fn taken_by_three<F: Future<Output = Result<(), Cancelled>> + 'static>(
         .collect();
     let taken = l.run(async move {
         turns(400).await;
-        let (before, done) = (TAKEN.get(), rounds.get());
+        let (before, done) = (heap::taken(), rounds.get());
         turns(1000).await;
-        let taken = TAKEN.get() - before;
+        let taken = heap::taken() - before;
         assert!(rounds.get() >= done + 300, "they go on");
         taken
     });
@@ -113,16 +76,16 @@ async fn turns(count: usize) {
 on_both_drivers! {
     /// The count counts.
     fn what_takes_memory_is_counted(_kind: DriverKind) {
-        let before = TAKEN.get();
+        let before = heap::taken();
         drop(std::hint::black_box(Box::new(1)));
-        assert_eq!(TAKEN.get(), before + 1);
+        assert_eq!(heap::taken(), before + 1);
     }
 
     fn what_need_not_wait_takes_no_memory(kind: DriverKind) {
         // Not even the first time.
         let l = Turned::new(kind);
         let taken = l.run(async {
-            let before = TAKEN.get();
+            let before = heap::taken();
             let lock = Lock::new(1);
             let semaphore = Semaphore::new(1);
             let (event, barrier) = (Event::new(), Barrier::new(1));
@@ -131,7 +94,7 @@ on_both_drivers! {
             event.set();
             event.wait().await.unwrap();
             barrier.wait().await.unwrap();
-            TAKEN.get() - before
+            heap::taken() - before
         });
         assert_eq!(taken, 0);
         let (queue, smallest) = (Rc::new(Queue::new(4)), Rc::new(PriorityQueue::new(4)));
