@@ -2,8 +2,9 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The allocator that counts what each thread takes. A test program that counts has one:
+/// The allocator that counts. A program that counts has one:
 ///
 /// ```
 /// use uring_tests::heap::{self, Counting};
@@ -17,6 +18,9 @@ use std::cell::Cell;
 /// ```
 pub struct Counting;
 
+/// Bytes in use.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
 thread_local! {
     static TAKEN: Cell<u64> = const { Cell::new(0) };
 }
@@ -26,7 +30,13 @@ pub fn taken() -> u64 {
     TAKEN.get()
 }
 
-fn count() {
+/// How many bytes all threads hold.
+pub fn held() -> usize {
+    HELD.load(Ordering::Relaxed)
+}
+
+fn take(size: usize) {
+    HELD.fetch_add(size, Ordering::Relaxed);
     // While a thread ends there is nothing to count with.
     let _ = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
 }
@@ -34,24 +44,26 @@ fn count() {
 // SAFETY: everything is done by the system's allocator; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        take(layout.size());
         // SAFETY: as promised by our caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        take(layout.size());
         // SAFETY: as promised by our caller.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        take(size);
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: as promised by our caller.
         unsafe { System.realloc(place, layout, size) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: as promised by our caller.
         unsafe { System.dealloc(place, layout) }
     }

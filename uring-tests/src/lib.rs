@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `run.rs` | runs one variant of one test: leg, name, watchdog |
 //! | `leg.rs` | in which container leg this process is, and what the kernel answers there |
-//! | `heap.rs` | an allocator that counts what a thread takes |
+//! | `heap.rs` | an allocator that counts |
 //! | `isolated.rs` | a test in a process of its own; counting descriptors |
 //! | `lab.rs` | a loop for one test, and the proof that nothing is left of it |
 //! | `drive.rs` | drives a driver by hand |

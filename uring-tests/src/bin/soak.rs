@@ -12,14 +12,12 @@
 //! second half of the rounds after the warm-up. Exits with 1 otherwise, and says the seed, with which the
 //! same choices are made again.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ringloop::stream::{
@@ -31,28 +29,11 @@ use ringloop::{
     Protocol, Server, ServerOptions, Transport, UnixConnectOptions, UnixServerOptions, block_on,
     sleep, timeout, yield_now,
 };
+use uring_tests::heap::{self, Counting};
 use uring_tests::{Rng, TempDir, open_fds};
 
-struct Counted;
-
-static HEAP: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: all is passed on to the system's allocator; only sizes are counted.
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HEAP.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: passed on.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        HEAP.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: passed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counted = Counted;
+static HEAP: Counting = Counting;
 
 /// Workers that run at the same time.
 const WORKERS: usize = 100;
@@ -346,7 +327,7 @@ async fn soak(
         if done.wrong.get() > 0 {
             return Err(format!("{} things went wrong", done.wrong.get()));
         }
-        let (heap, passed) = (HEAP.load(Ordering::Relaxed), began.elapsed());
+        let (heap, passed) = (heap::held(), began.elapsed());
         if passed >= middle {
             last.add(heap);
         } else if passed >= plan.warm_up {
