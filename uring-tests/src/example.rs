@@ -1,6 +1,9 @@
 //! The examples as programs.
 
 use std::path::PathBuf;
+use std::process::Command;
+
+use ringloop::DriverKind;
 
 /// The program built from `examples/{name}.rs`, in the same profile as this test.
 ///
@@ -19,4 +22,19 @@ pub fn example(name: &str) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// The lines of an example that ends by itself, on that driver.
+///
+/// # Panics
+/// When it fails or complains.
+pub fn said(name: &str, kind: DriverKind) -> Vec<String> {
+    let mut program = Command::new(example(name));
+    let output = program.env("RINGLOOP_DRIVER", kind.to_string()).output();
+    let output = output.expect("it can be started");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    assert_eq!(errors, "");
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.lines().map(str::to_owned).collect()
 }

@@ -18,7 +18,7 @@
 //! | `peer.rs` | the other end of a connection |
 //! | `net.rs` | loops, protocols and sockets for tests of connections and servers |
 //! | `wrapped.rs` | a loop and a driver that can be told to answer otherwise |
-//! | `example.rs` | where the built examples are |
+//! | `example.rs` | where the built examples are, and what they say |
 //! | `worlds.rs` | runs them on loops that are looked over at their end |
 //! | `temp.rs` | a directory that goes away |
 //! | `rng.rs` | seeded pseudo-random numbers |
@@ -43,7 +43,7 @@ mod temp;
 pub mod worlds;
 pub mod wrapped;
 
-pub use example::example;
+pub use example::{example, said};
 pub use isolated::{isolated, isolated_saying, open_fds, with_default_signal};
 pub use leg::{Leg, assert_uring_refused, raw_uring_setup};
 pub use ringloop::driver::DriverKind;

@@ -1,23 +1,6 @@
 //! The programs of the chapters on cancellation and on structured concurrency.
 
-use std::process::Command;
-
-use uring_tests::{DriverKind, example, on_both_drivers};
-
-/// What a program says that ends by itself.
-fn said(name: &str, kind: DriverKind) -> Vec<String> {
-    let driver = match kind {
-        DriverKind::Epoll => "epoll",
-        _ => "uring",
-    };
-    let mut program = Command::new(example(name));
-    let output = program.env("RINGLOOP_DRIVER", driver).output();
-    let output = output.expect("it can be started");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {errors}", output.status);
-    let said = String::from_utf8_lossy(&output.stdout);
-    said.lines().map(str::to_owned).collect()
-}
+use uring_tests::{on_both_drivers, said};
 
 on_both_drivers! {
     fn tasks_that_are_asked_to_stop(kind: DriverKind) {
