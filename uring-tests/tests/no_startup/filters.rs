@@ -1,11 +1,13 @@
 //! Seccomp filters, as containers have them.
 
+use std::os::unix::process::CommandExt;
+
 use ringloop::DriverKind;
 use ringloop::ring::Cause;
 use uring_tests::run_variant;
 use uring_tests::seccomp::refuse;
 
-use crate::refused;
+use crate::{assert_does_not_start, assert_names, assert_serves, program, refused};
 
 const ALL: [libc::c_long; 3] = [
     libc::SYS_io_uring_setup,
@@ -55,4 +57,26 @@ fn a_filter_of_the_set_up_alone_is_told_from_other_causes() {
             filter(&ALL[..1], libc::EPERM);
         },
     );
+}
+
+// Not on both drivers: a program that demands io_uring, or leaves the choice open.
+#[test]
+fn a_program_behind_a_filter_says_why_it_ends_or_serves_on_epoll() {
+    let name = "a_program_behind_a_filter_says_why_it_ends_or_serves_on_epoll";
+    filtered(name, |_| {
+        for errno in [libc::EPERM, libc::ENOSYS] {
+            let filtered = |driver| {
+                let mut program = program(driver);
+                // SAFETY: `refuse` makes system calls and allocates nothing.
+                unsafe { program.pre_exec(move || refuse(&ALL, errno)) };
+                program
+            };
+            let demanded = assert_does_not_start(filtered("uring"));
+            let open = assert_serves(filtered("auto"), DriverKind::Epoll);
+            for said in [demanded, open] {
+                assert!(said.contains("io_uring is not available: "), "{said}");
+                assert_names(&said, Cause::Seccomp);
+            }
+        }
+    });
 }
