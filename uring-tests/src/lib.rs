@@ -11,13 +11,14 @@
 //! | `leg.rs` | in which container leg this process is, and what the kernel answers there |
 //! | `heap.rs` | an allocator that counts |
 //! | `isolated.rs` | a test in a process of its own; counting descriptors |
+//! | `layer.rs` | drivers in front of others |
 //! | `lab.rs` | a loop for one test, and the proof that nothing is left of it |
 //! | `drive.rs` | drives a driver by hand |
 //! | `give_up.rs` | the ways in which a wait can be given up |
 //! | `moments.rs` | every place of an iteration at which something can happen |
 //! | `peer.rs` | the other end of a connection |
 //! | `net.rs` | loops, protocols and sockets for tests of connections and servers |
-//! | `wrapped.rs` | a loop and a driver that can be told to answer otherwise |
+//! | `wrapped.rs` | a loop that can be told to answer otherwise |
 //! | `example.rs` | where the built examples are, and what they say |
 //! | `worlds.rs` | runs them on loops that are looked over at their end |
 //! | `temp.rs` | a directory that goes away |
@@ -31,6 +32,7 @@ pub mod give_up;
 pub mod heap;
 mod isolated;
 pub mod lab;
+pub mod layer;
 mod leg;
 pub mod moments;
 pub mod net;

@@ -1,20 +1,19 @@
-//! A loop around a base loop, and a driver around a driver, that can be told to answer otherwise.
+//! A loop around a base loop that can be told to answer otherwise.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
-use ringloop::driver::{
-    Completion, Completions, Counters, Driver, DriverKind, Key, Op, OpTable, Park, Pool, Unpark,
-};
+use ringloop::driver::{DriverKind, Op};
 use ringloop::event_loop::{
     AddrInfo, Hints, LocalBoxFuture, SocketType, TimerHandle, TransportFactory,
 };
 use ringloop::task::CallBody;
 use ringloop::transport::DefaultTransports;
-use ringloop::{AbstractEventLoop, BaseEventLoop, Builder, LoopError};
+use ringloop::{AbstractEventLoop, BaseEventLoop, LoopError};
+
+use crate::layer::Scripted;
 
 /// Answers a name.
 pub type Resolver = Box<dyn Fn(Option<&str>, &str) -> Vec<AddrInfo>>;
@@ -51,16 +50,12 @@ impl Wrapper {
     /// # Panics
     /// When the driver is not to be had.
     pub fn new(kind: DriverKind) -> Rc<Self> {
-        let driver = Builder::new()
-            .driver(kind)
-            .build_driver()
-            .expect("the driver is to be had");
-        let accepts = Rc::default();
-        let driver = Box::new(Scripted {
-            driver,
-            accepts: Rc::clone(&accepts),
-            answers: Vec::new(),
-        });
+        let accepts = Rc::<RefCell<VecDeque<i32>>>::default();
+        let errnos = accepts.clone();
+        let driver = Box::new(Scripted::new(kind, move |op| match op {
+            Op::AcceptMulti { .. } => errnos.borrow_mut().pop_front().map(|errno| -errno),
+            _ => None,
+        }));
         let factory: Rc<dyn TransportFactory> = Rc::new(DefaultTransports);
         Rc::new_cyclic(|me: &Weak<Self>| Self {
             base: BaseEventLoop::new(driver, factory, me.clone()),
@@ -145,70 +140,5 @@ impl AbstractEventLoop for Wrapper {
             .get()
             .map_or(when, |delay| now.saturating_add(delay));
         self.base.call_at_dyn(when, callback)
-    }
-}
-
-/// A driver some of whose accepts fail.
-struct Scripted {
-    driver: Box<dyn Driver>,
-    accepts: Rc<RefCell<VecDeque<i32>>>,
-    answers: Vec<Completion>,
-}
-
-impl Driver for Scripted {
-    fn kind(&self) -> DriverKind {
-        self.driver.kind()
-    }
-
-    fn report(&self) -> String {
-        self.driver.report()
-    }
-
-    unsafe fn submit(&mut self, key: Key, op: &mut Op) {
-        if matches!(op, Op::AcceptMulti { .. })
-            && let Some(errno) = self.accepts.borrow_mut().pop_front()
-        {
-            return self.answers.push(Completion::last(key, -errno));
-        }
-        // SAFETY: passed on; completions are made up only for what was not.
-        unsafe { self.driver.submit(key, op) };
-    }
-
-    fn cancel(&mut self, key: Key) {
-        self.driver.cancel(key);
-    }
-
-    fn park(&mut self, table: &mut OpTable, until: Park, out: &mut Completions) -> io::Result<()> {
-        let until = if self.answers.is_empty() {
-            until
-        } else {
-            Park::Poll
-        };
-        out.append(&mut self.answers);
-        self.driver.park(table, until, out)
-    }
-
-    fn wants_poll(&self) -> bool {
-        !self.answers.is_empty() || self.driver.wants_poll()
-    }
-
-    fn unparker(&self) -> Arc<dyn Unpark> {
-        self.driver.unparker()
-    }
-
-    fn now(&self) -> u64 {
-        self.driver.now()
-    }
-
-    fn pool(&self) -> &Rc<Pool> {
-        self.driver.pool()
-    }
-
-    fn counters(&self) -> Counters {
-        self.driver.counters()
-    }
-
-    fn shut_down(&mut self, leaked: usize) {
-        self.driver.shut_down(leaked);
     }
 }

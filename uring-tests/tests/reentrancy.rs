@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringloop::driver::{
-    Buf, Complete, Completion, Completions, Counters, Driver, DriverKind, Event, Fd, Gather, Key,
-    MAX_VECTORS, Op, OpTable, Park, Pool, Target, Unpark,
+    Buf, Complete, Completion, Completions, Driver, Event, Fd, Gather, Key, MAX_VECTORS, Op,
+    OpTable, Park, Target,
 };
 use ringloop::event_loop::{AtIterationEnd, Core, Operation};
 use ringloop::{
@@ -23,7 +23,7 @@ use ringloop::{
 };
 use uring_tests::drive::{Rig, pattern};
 use uring_tests::net::{Accepted, Recorder, Reports, run_on};
-use uring_tests::on_both_drivers;
+use uring_tests::{forward_driver, on_both_drivers};
 
 /// A driver that says of every receive that it brought something, which it did not.
 struct Liar {
@@ -33,13 +33,7 @@ struct Liar {
 }
 
 impl Driver for Liar {
-    fn kind(&self) -> DriverKind {
-        self.inner.kind()
-    }
-
-    fn report(&self) -> String {
-        self.inner.report()
-    }
+    forward_driver!(inner: now);
 
     unsafe fn submit(&mut self, key: Key, _op: &mut Op) {
         self.asked.push(key);
@@ -58,26 +52,6 @@ impl Driver for Liar {
 
     fn wants_poll(&self) -> bool {
         !self.asked.is_empty()
-    }
-
-    fn unparker(&self) -> Arc<dyn Unpark> {
-        self.inner.unparker()
-    }
-
-    fn now(&self) -> u64 {
-        self.inner.now()
-    }
-
-    fn pool(&self) -> &Rc<Pool> {
-        self.inner.pool()
-    }
-
-    fn counters(&self) -> Counters {
-        self.inner.counters()
-    }
-
-    fn shut_down(&mut self, leaked: usize) {
-        self.inner.shut_down(leaked);
     }
 }
 

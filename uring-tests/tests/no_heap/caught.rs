@@ -2,14 +2,10 @@
 
 use std::io;
 use std::process::Command;
-use std::rc::Rc;
-use std::sync::Arc;
 
-use ringloop::driver::{
-    Completion, Completions, Counters, Driver, Key, Op, OpTable, Park, Pool, Unpark,
-};
+use ringloop::driver::{Completion, Completions, Driver, Key, OpTable, Park};
 use ringloop::{AbstractEventLoop, Builder, DriverKind};
-use uring_tests::{Rng, current_test, isolated, on_both_drivers, run_variant};
+use uring_tests::{Rng, current_test, forward_driver, isolated, on_both_drivers, run_variant};
 
 use crate::disk::Disk;
 use crate::quarantine::{sweep, watch};
@@ -18,23 +14,13 @@ use crate::scene::{new_loop, set};
 /// A driver that takes a cancel for the end of an operation, as more than one runtime did: the table
 /// then frees what the kernel goes on writing to.
 struct Careless {
-    driver: Box<dyn Driver>,
+    inner: Box<dyn Driver>,
     answers: Vec<Completion>,
 }
 
 impl Driver for Careless {
-    fn kind(&self) -> DriverKind {
-        self.driver.kind()
-    }
-
-    fn report(&self) -> String {
-        self.driver.report()
-    }
-
-    unsafe fn submit(&mut self, key: Key, op: &mut Op) {
-        // SAFETY: none; that is what this driver is for. (`cancel` breaks the contract.)
-        unsafe { self.driver.submit(key, op) };
-    }
+    // What the contract of `submit` says is not kept: that is what this driver is for.
+    forward_driver!(inner: submit wants_poll now);
 
     fn cancel(&mut self, key: Key) {
         self.answers.push(Completion::last(key, -libc::ECANCELED));
@@ -42,34 +28,10 @@ impl Driver for Careless {
 
     fn park(&mut self, table: &mut OpTable, until: Park, out: &mut Completions) -> io::Result<()> {
         if self.answers.is_empty() {
-            return self.driver.park(table, until, out);
+            return self.inner.park(table, until, out);
         }
         out.append(&mut self.answers);
         Ok(())
-    }
-
-    fn wants_poll(&self) -> bool {
-        self.driver.wants_poll()
-    }
-
-    fn unparker(&self) -> Arc<dyn Unpark> {
-        self.driver.unparker()
-    }
-
-    fn now(&self) -> u64 {
-        self.driver.now()
-    }
-
-    fn pool(&self) -> &Rc<Pool> {
-        self.driver.pool()
-    }
-
-    fn counters(&self) -> Counters {
-        self.driver.counters()
-    }
-
-    fn shut_down(&mut self, leaked: usize) {
-        self.driver.shut_down(leaked);
     }
 }
 
@@ -86,7 +48,7 @@ fn end_wrongly(kind: DriverKind) -> ! {
     for _ in 0..50 {
         let driver = Builder::new().driver(kind).build_driver();
         let driver = Careless {
-            driver: driver.expect("it is to be had"),
+            inner: driver.expect("it is to be had"),
             answers: Vec::new(),
         };
         let event_loop = new_loop(Box::new(driver));
