@@ -20,6 +20,9 @@
 //! | `net.rs` | loops, protocols and sockets for tests of connections and servers |
 //! | `wrapped.rs` | a loop that can be told to answer otherwise |
 //! | `example.rs` | where the built examples are, and what they say |
+//! | `order.rs` | what happened, in order |
+//! | `tasks.rs` | what tests of tasks say in a word |
+//! | `watch.rs` | a loop that is watched, and whose clock may be turned by hand |
 //! | `worlds.rs` | runs them on loops that are looked over at their end |
 //! | `temp.rs` | a directory that goes away |
 //! | `rng.rs` | seeded pseudo-random numbers |
@@ -36,12 +39,15 @@ pub mod layer;
 mod leg;
 pub mod moments;
 pub mod net;
+pub mod order;
 pub mod peer;
 mod rng;
 mod run;
 pub mod seccomp;
 mod seeds;
+pub mod tasks;
 mod temp;
+pub mod watch;
 pub mod worlds;
 pub mod wrapped;
 

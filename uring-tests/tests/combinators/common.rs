@@ -1,37 +1,13 @@
 //! What these tests share.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::Duration;
 
-use ringloop::event_loop::Core;
-use ringloop::task::{LocalTask, current};
-use ringloop::{Cancelled, GroupError, Task, get_running_loop, sleep};
+use ringloop::{Cancelled, GroupError, Task, sleep};
 
-use crate::support::Watch;
-
-pub const HOUR: Duration = Duration::from_secs(3600);
-
-pub const SECOND: u64 = 1_000_000_000;
-
-pub fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-/// Seconds of the loop's clock, which starts at one.
-pub fn now() -> u64 {
-    get_running_loop().time() / SECOND - 1
-}
-
-/// The running task.
-pub fn me() -> LocalTask {
-    current().expect("inside a task")
-}
-
+use uring_tests::tasks::HOUR;
+use uring_tests::watch::Watch;
 /// An error that says what it is.
 pub fn error(what: &str) -> io::Error {
     io::Error::other(what.to_owned())
@@ -59,39 +35,6 @@ pub async fn counted(count: Rc<Cell<u32>>) -> Result<(), Cancelled> {
         count.set(count.get() + 1);
     }
     slept
-}
-
-/// Both, polled in turn by one task: a join as a program could write it.
-pub async fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    let (mut first, mut second) = (None, None);
-    poll_fn(|cx| {
-        if first.is_none()
-            && let Poll::Ready(value) = a.as_mut().poll(cx)
-        {
-            first = Some(value);
-        }
-        if second.is_none()
-            && let Poll::Ready(value) = b.as_mut().poll(cx)
-        {
-            second = Some(value);
-        }
-        match (first.take(), second.take()) {
-            (Some(one), Some(two)) => Poll::Ready((one, two)),
-            rest => {
-                (first, second) = rest;
-                Poll::Pending
-            }
-        }
-    })
-    .await
-}
-
-/// The iterations that awaiting it takes.
-pub async fn ticks(core: &Rc<Core>, future: impl Future) -> u64 {
-    let before = core.iterations();
-    drop(future.await);
-    core.iterations() - before
 }
 
 /// Turns the loop until the task has ended.

@@ -4,14 +4,14 @@ use std::future::{Future, ready};
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
+use futures_util::future::join;
 use ringloop::task::TaskId;
 use ringloop::{
     EventLoopExt, Failure, Task, TimeoutError, as_completed, create_task, sleep, timeout, yield_now,
 };
 use uring_tests::on_both_drivers;
-
-use crate::common::{HOUR, both, now, seconds};
-use crate::support::{Watch, panic_of};
+use uring_tests::tasks::{HOUR, now, panic_of, seconds};
+use uring_tests::watch::Watch;
 
 /// A task that ends after so many seconds, with that number.
 fn nap(secs: u64) -> Task<u64> {
@@ -75,7 +75,7 @@ on_both_drivers! {
             // Side by side, who began to wait first is served first.
             let mut futures = as_completed([2, 1].map(nap), None);
             let (one, two) = (futures.next().unwrap(), futures.next().unwrap());
-            let (one, two) = both(one, two).await;
+            let (one, two) = join(one, two).await;
             assert_eq!((one.unwrap(), two.unwrap()), (1, 2));
         });
     }
@@ -186,7 +186,7 @@ on_both_drivers! {
                 // Woken for the first task, and dropped: the other wait gets it.
                 drop(one);
             };
-            let ((), second) = both(other, &mut two).await;
+            let ((), second) = join(other, &mut two).await;
             assert_eq!(second.unwrap(), 2);
             assert_eq!(tasks.next().unwrap().await.unwrap(), 3);
             assert!(tasks.next().is_none());

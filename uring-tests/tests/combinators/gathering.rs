@@ -12,9 +12,11 @@ use ringloop::{
     timeout, yield_now,
 };
 use uring_tests::on_both_drivers;
+use uring_tests::order::{Dropped, Order};
+use uring_tests::tasks::{HOUR, SECOND, me, now, panic_of, seconds, ticks};
+use uring_tests::watch::Watch;
 
-use crate::common::{HOUR, SECOND, finish, me, now, seconds, ticks};
-use crate::support::{Dropped, Order, Watch, panic_of};
+use crate::common::finish;
 
 /// Sleeps, then gives the value.
 async fn after<T>(secs: u64, value: Result<T, &'static str>) -> Result<T, &'static str> {
@@ -51,7 +53,7 @@ on_both_drivers! {
 
     fn gth_02_the_first_failure_completes_it_and_the_rest_run_on_silently(kind: DriverKind) {
         let l = Watch::by_hand(kind);
-        let order = Order::new();
+        let order = Order::default();
         let ran_on = Dropped(order.clone(), "ran on");
         l.run(async move {
             let panics = create_task(async {
@@ -357,7 +359,7 @@ on_both_drivers! {
             }
         }
         // A loop that is closed meanwhile does not keep the task.
-        let order = Order::new();
+        let order = Order::default();
         let held = Dropped(order.clone(), "dropped");
         let inner = l.create_task_with(
             async move {

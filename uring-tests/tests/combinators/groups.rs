@@ -5,15 +5,18 @@ use std::future::pending;
 use std::io;
 use std::rc::Rc;
 
+use futures_util::future::join;
 use ringloop::task::{TaskOptions, bare, exit_loop};
 use ringloop::{
     Cancelled, ContextVar, EventLoopExt, Failure, GroupError, Refused, TaskGroup, copy_context,
     sleep, task_group, timeout, yield_now,
 };
 use uring_tests::on_both_drivers;
+use uring_tests::order::{Dropped, Order};
+use uring_tests::tasks::{HOUR, exited, me, now, panic_of, seconds, ticks};
+use uring_tests::watch::Watch;
 
-use crate::common::{HOUR, both, counted, error, failures, me, now, seconds, ticks};
-use crate::support::{Dropped, Order, Watch, exited, panic_of};
+use crate::common::{counted, error, failures};
 
 type Group = TaskGroup<io::Error>;
 
@@ -73,7 +76,7 @@ on_both_drivers! {
     fn tgr_01_children_may_be_made_late_and_by_children(kind: DriverKind) {
         let l = Watch::by_hand(kind);
         l.run(async {
-            let ended = Order::new();
+            let ended = Order::default();
             let note = ended.clone();
             let group = task_group(async move |group: Group| {
                 sleep(seconds(1)).await?;
@@ -190,7 +193,7 @@ on_both_drivers! {
                 sleep(HOUR).await?;
                 Ok(())
             });
-            let (group, other) = both(group, sleep(seconds(5))).await;
+            let (group, other) = join(group, sleep(seconds(5))).await;
             assert_eq!(failures(group), ["failed"]);
             other.expect("not cancelled");
             assert_eq!(now(), 5);
@@ -202,7 +205,7 @@ on_both_drivers! {
         let l = Watch::by_hand(kind);
         l.run(async {
             for inert in [false, true] {
-                let order = Order::new();
+                let order = Order::default();
                 let held = Dropped(order.clone(), "dropped");
                 let group = task_group::<(), _, _>(async move |group: Group| {
                     let _held = held;
@@ -431,7 +434,7 @@ on_both_drivers! {
     fn tgr_10_no_child_after_a_failure_or_the_end(kind: DriverKind) {
         let l = Watch::by_hand(kind);
         l.run(async {
-            let order = Order::new();
+            let order = Order::default();
             let late = |group: &Group| {
                 let held = Dropped(order.clone(), "dropped");
                 let refused = group.create_task(async move {
@@ -467,7 +470,7 @@ on_both_drivers! {
 
     fn tgr_11_outside_a_task_it_is_an_error(kind: DriverKind) {
         let l = Watch::by_hand(kind);
-        let told = Order::new();
+        let told = Order::default();
         let note = told.clone();
         l.call_soon(move || {
             let mut group = Box::pin(task_group(async |_: Group| Ok(())));

@@ -9,11 +9,10 @@ use ringloop::{
     timeout, yield_now,
 };
 use uring_tests::on_both_drivers;
+use uring_tests::tasks::{HOUR, SECOND, me, now, seconds};
+use uring_tests::watch::Watch;
 
-use crate::common::{
-    HOUR, SECOND, counted, error, failures, finish, me, now, seconds, was_cancelled,
-};
-use crate::support::Watch;
+use crate::common::{counted, error, failures, finish, was_cancelled};
 
 type Group = TaskGroup<io::Error>;
 

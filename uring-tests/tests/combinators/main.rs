@@ -3,10 +3,6 @@
 //! The loop of these tests is the one of the tests of the event loop: its clock may be turned by
 //! hand, and reports that a test does not take make it fail.
 
-#[path = "../event_loop/support.rs"]
-#[allow(dead_code)]
-mod support;
-
 mod book;
 mod common;
 mod completion;

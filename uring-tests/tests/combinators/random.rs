@@ -13,11 +13,11 @@ use ringloop::{
     Cancelled, EventLoopExt, Failure, GroupError, JoinError, TaskGroup, sleep, task_group, timeout,
 };
 
+use uring_tests::tasks::me;
+use uring_tests::watch::Watch;
 use uring_tests::{Rng, Seeds, on_both_drivers};
 
-use crate::common::me;
 use crate::model::{End, Node, simulate};
-use crate::support::Watch;
 
 /// How a part of a program ends that gives no value.
 #[derive(Debug)]

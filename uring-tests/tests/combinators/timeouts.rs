@@ -6,15 +6,18 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
+use futures_util::future::join;
 use ringloop::task::bare;
 use ringloop::{
     Deadline, EventLoopExt, TimeoutError, TimeoutStateError, get_running_loop, sleep, timeout,
     timeout_at, yield_now,
 };
 use uring_tests::on_both_drivers;
+use uring_tests::order::{Dropped, Order};
+use uring_tests::tasks::{HOUR, SECOND, me, now, panic_of, seconds};
+use uring_tests::watch::Watch;
 
-use crate::common::{HOUR, SECOND, both, error, me, now, seconds};
-use crate::support::{Dropped, Order, Watch, panic_of};
+use crate::common::error;
 
 /// A time of the clock that stands at one second when the test begins.
 fn at(seconds: u64) -> u64 {
@@ -141,7 +144,7 @@ on_both_drivers! {
                 sleep(seconds(0)).await.unwrap();
                 deadline.reschedule(Some(at(3))).unwrap();
             };
-            let (limited, ()) = both(deadline.run(sleep(HOUR)), mover).await;
+            let (limited, ()) = join(deadline.run(sleep(HOUR)), mover).await;
             assert!(matches!(limited, Err(TimeoutError)));
             assert_eq!(now(), 3);
             // Another task.
@@ -206,7 +209,7 @@ on_both_drivers! {
             assert_eq!(inside, "Timeout has already been entered");
             assert_eq!(again(&deadline), "Timeout has already been entered");
         });
-        let told = Order::new();
+        let told = Order::default();
         let note = told.clone();
         l.call_soon(move || {
             let mut cx = Context::from_waker(Waker::noop());
@@ -243,7 +246,7 @@ on_both_drivers! {
     fn tmo_01_inside_bare_the_body_is_dropped(kind: DriverKind) {
         let l = Watch::by_hand(kind);
         l.run(async {
-            let order = Order::new();
+            let order = Order::default();
             for _ in 0..2 {
                 let held = Dropped(order.clone(), "dropped");
                 let body = async move {

@@ -9,9 +9,10 @@ use ringloop::{
     staggered_race, timeout, wait, wait_for, yield_now,
 };
 use uring_tests::on_both_drivers;
+use uring_tests::tasks::{HOUR, SECOND, me, now, panic_of, seconds, ticks};
+use uring_tests::watch::Watch;
 
-use crate::common::{HOUR, SECOND, finish, me, now, seconds, ticks};
-use crate::support::{Watch, panic_of};
+use crate::common::finish;
 
 /// A task that ends after so many seconds, with that number.
 fn nap(secs: u64) -> Task<u64> {

@@ -11,9 +11,11 @@ use ringloop::event_loop::Operation;
 use ringloop::task::WaitsFor;
 use ringloop::{Cancelled, EventLoopExt, JoinError, RunError, get_running_loop, sleep, yield_now};
 use uring_tests::on_both_drivers;
+use uring_tests::order::{Dropped, Order};
+use uring_tests::tasks::{HOUR, me};
+use uring_tests::watch::Watch;
 
-use crate::support::{Dropped, Order, Watch};
-use crate::tasks::{HOUR, cancelled, me, message, sleeper, waiter};
+use crate::tasks::{cancelled, message, sleeper, waiter};
 
 on_both_drivers! {
     fn can_01_a_sleeping_task_is_cancelled(kind: DriverKind) {
@@ -30,7 +32,7 @@ on_both_drivers! {
 
     fn can_02_a_task_is_cancelled_at_a_bare_yield(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let inner = order.clone();
         let mut task = l
             .create_task(async move {
@@ -98,7 +100,7 @@ on_both_drivers! {
     /// Clean-up on the way out may wait: for time, for a task, for an operation.
     fn can_04_clean_up_may_await(kind: DriverKind) {
         let l = Watch::by_hand(kind);
-        let order = Order::new();
+        let order = Order::default();
         let (inner, core) = (order.clone(), l.core().clone());
         let task = l
             .create_task(async move {
@@ -124,7 +126,7 @@ on_both_drivers! {
 
     fn can_05_a_task_that_cancels_itself_hears_at_its_next_suspension(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let (inner, done) = (order.clone(), l.create_future());
         done.set_result(1).unwrap();
         let mut task = l
@@ -197,7 +199,7 @@ on_both_drivers! {
 
     fn can_09_cancelled_before_its_first_step_the_body_never_runs(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let dropped = Dropped(order.clone(), "dropped");
         let ran = order.clone();
         let mut task = l
@@ -248,7 +250,7 @@ on_both_drivers! {
             .create_task(async { sleep(HOUR).await.map_err(io::Error::from) })
             .unwrap();
         let inner_id = inner.id();
-        let seen = Order::new();
+        let seen = Order::default();
         let note = seen.clone();
         let mut outer = l
             .create_task(async move {
@@ -308,7 +310,7 @@ on_both_drivers! {
     /// A task that waits only for what cannot be told is dropped where it stands.
     fn can_02_a_task_at_foreign_futures_is_dropped(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let held = Dropped(order.clone(), "dropped");
         let mut task = l
             .create_task(async move {

@@ -18,9 +18,9 @@ use ringloop::{
     AbstractEventLoop, Builder, ConnectOptions, EventLoopExt, Lease, LoopError, ServerOptions,
     UnixConnectOptions, UnixServerOptions, sleep,
 };
+use uring_tests::order::{Dropped, Order};
+use uring_tests::watch::Watch;
 use uring_tests::{TempDir, isolated, on_both_drivers, open_fds};
-
-use crate::support::{Dropped, Order, Watch};
 
 struct Silent;
 
@@ -50,7 +50,7 @@ on_both_drivers! {
         let path = directory.join("socket");
         let handle = l.handle();
         l.close().unwrap();
-        let order = Order::new();
+        let order = Order::default();
         let gone = |what| {
             let gone = Dropped(order.clone(), what);
             move || drop(gone)
@@ -161,7 +161,7 @@ on_both_drivers! {
             fn complete(self: Rc<Self>, _event: ringloop::driver::Event) {}
         }
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let asks = || Asks(l.event_loop(), order.clone());
         let (in_callback, in_timer, in_task) = (asks(), asks(), asks());
         l.turn();

@@ -9,17 +9,19 @@ use ringloop::task::{TaskOptions, current, current_task};
 use ringloop::{
     Builder, EventLoopExt, LoopError, block_on, get_running_loop, try_get_running_loop,
 };
+use uring_tests::order::{Dropped, Order};
+use uring_tests::tasks::{me, panic_of};
+use uring_tests::watch::Watch;
 use uring_tests::{isolated, on_both_drivers};
 
-use crate::support::{Dropped, Order, Watch, panic_of};
-use crate::tasks::{cancelled, me};
+use crate::tasks::cancelled;
 
 on_both_drivers! {
     fn cur_01_the_running_loop_is_known_inside_and_only_there(kind: DriverKind) {
         let l = Watch::new(kind);
         assert_eq!(try_get_running_loop().err(), Some(LoopError::NoRunningLoop));
         assert_eq!(panic_of(get_running_loop), "no running event loop");
-        let order = Order::new();
+        let order = Order::default();
         let (note, own) = (order.clone(), l.event_loop());
         let same = move || note.add(Rc::ptr_eq(&get_running_loop(), &own));
         let (in_task, in_callback) = (same.clone(), same);
@@ -153,7 +155,7 @@ on_both_drivers! {
     fn tfc_03_a_task_on_a_closed_loop_is_dropped_unpolled(kind: DriverKind) {
         let l = Watch::new(kind);
         l.close().unwrap();
-        let order = Order::new();
+        let order = Order::default();
         let (ran, dropped) = (order.clone(), Dropped(order.clone(), "dropped"));
         let refused = l.create_task(async move {
             let _dropped = dropped;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use ringloop::EventLoopExt;
 use ringloop::event_loop::TimerHandle;
 use uring_tests::on_both_drivers;
-
-use crate::support::{Dropped, Order, Watch};
+use uring_tests::order::{Dropped, Order};
+use uring_tests::watch::Watch;
 
 /// Asserts that a text goes on with the place of that line of this file.
 #[track_caller]
@@ -21,7 +21,7 @@ fn is_created_at(text: &str, short: &str, line: u32) {
 on_both_drivers! {
     fn hnd_01_cancel_is_idempotent_and_drops_the_callback_at_once(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let (in_soon, in_timer) = (Dropped(order.clone(), "soon"), Dropped(order.clone(), "timer"));
         let soon = l.call_soon(move || drop(in_soon)).unwrap();
         let timer = l.call_later(Duration::from_secs(3600), move || drop(in_timer)).unwrap();
@@ -39,7 +39,7 @@ on_both_drivers! {
     /// Too late, it is harmless, also for a newer callback in the same place of the arena.
     fn hnd_01_a_cancel_after_the_run_hits_nobody(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let old = l.call_soon(order.note(1)).unwrap();
         l.turn();
         let new = l.call_soon(order.note(2)).unwrap();
@@ -57,7 +57,7 @@ on_both_drivers! {
     /// The destructor of what was captured may do anything, and its panic is the canceller's.
     fn hnd_01_destructors_may_schedule(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         struct Schedules(Rc<dyn ringloop::AbstractEventLoop>, Order<&'static str>);
         impl Drop for Schedules {
             fn drop(&mut self) {

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use ringloop::task::exit_loop;
 use ringloop::{EventLoopExt, LoopError, get_running_loop, try_get_running_loop};
 use uring_tests::on_both_drivers;
-
-use crate::support::{Order, Watch, exited};
+use uring_tests::order::Order;
+use uring_tests::tasks::exited;
+use uring_tests::watch::Watch;
 
 on_both_drivers! {
     fn loop_16_a_host_drives_set_up_iterations_and_clean_up(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         l.call_soon(order.note("first")).unwrap();
         assert!(!l.is_running());
         assert!(try_get_running_loop().is_err());

@@ -18,8 +18,7 @@ use ringloop::{
     RunError, ServerOptions, UnixConnectOptions, UnixServerOptions, block_on,
 };
 use uring_tests::on_both_drivers;
-
-use crate::support::panic_of;
+use uring_tests::tasks::panic_of;
 
 /// A loop that can do nothing.
 struct Nothing;

@@ -11,8 +11,9 @@ use ringloop::driver::{Complete, Event, Fd, Op, Park, Target};
 use ringloop::event_loop::TimerHandle;
 use ringloop::task::exit_loop;
 use uring_tests::on_both_drivers;
-
-use crate::support::{Order, Watch, exited};
+use uring_tests::order::Order;
+use uring_tests::tasks::exited;
+use uring_tests::watch::Watch;
 
 const DAY: u64 = 86_400_000_000_000;
 
@@ -57,7 +58,7 @@ on_both_drivers! {
 
     fn sch_13_a_due_timer_runs_at_once_and_what_it_schedules_waits(kind: DriverKind) {
         let l = Watch::by_hand(kind);
-        let order = Order::new();
+        let order = Order::default();
         let (me, inner) = (l.event_loop(), order.clone());
         l.call_at(l.time(), move || {
             inner.add("timer");
@@ -150,7 +151,7 @@ on_both_drivers! {
     /// Created in the opposite order.
     fn sch_16_carried_over_then_io_then_timers_and_their_work_waits(kind: DriverKind) {
         let l = Watch::by_hand(kind);
-        let order = Order::new();
+        let order = Order::default();
         let (me, inner) = (l.event_loop(), order.clone());
         l.call_soon(move || {
             for (ago, name) in [(1, "later timer"), (2, "earlier timer")] {
@@ -188,7 +189,7 @@ on_both_drivers! {
     /// However much is ready, what other threads and the kernel bring is taken in between.
     fn sch_16_a_busy_loop_still_polls(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let (near, mut far) = UnixStream::pair().unwrap();
         let fd = Fd::new(OwnedFd::from(near));
         let poll = Op::Poll { fd, events: libc::POLLIN as u32 };
@@ -213,7 +214,7 @@ on_both_drivers! {
 
     fn sch_17_a_panic_does_not_stop_the_batch(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         l.call_soon(order.note(1)).unwrap();
         l.call_soon(|| panic!("one of three")).unwrap();
         l.call_soon(order.note(2)).unwrap();
@@ -227,7 +228,7 @@ on_both_drivers! {
     /// Callbacks, completions, timers and steps of tasks: all that was queued behind it.
     fn sch_17_a_loop_exit_leaves_the_rest_queued(kind: DriverKind) {
         let l = Watch::by_hand(kind);
-        let order = Order::new();
+        let order = Order::default();
         l.call_soon(order.note("before")).unwrap();
         l.call_soon(|| exit_loop(9)).unwrap();
         l.call_soon(order.note("callback")).unwrap();
@@ -244,7 +245,7 @@ on_both_drivers! {
     /// The step of a task that exits is its last one.
     fn sch_17_a_loop_exit_out_of_a_task_leaves_the_rest_queued(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let task = l.create_task(async { exit_loop(()) as u8 }).unwrap();
         l.call_soon(order.note("rest")).unwrap();
         exited::<(), _>(|| l.run_forever());
@@ -256,7 +257,7 @@ on_both_drivers! {
 
     fn sch_18_cancelled_callbacks_are_skipped_without_a_word(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let handles: Vec<_> =
             (0..6).map(|number| l.call_soon(order.note(number)).unwrap()).collect();
         handles[0].cancel();
@@ -333,7 +334,7 @@ on_both_drivers! {
     /// Polled in the iteration that stops, run in that same iteration, and not once more.
     fn loop_09_an_event_of_the_stopping_iteration_is_delivered_once(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let (near, mut far) = UnixStream::pair().unwrap();
         let fd = Fd::new(OwnedFd::from(near));
         let poll = Op::Poll { fd, events: libc::POLLIN as u32 };
@@ -351,7 +352,7 @@ on_both_drivers! {
     /// The batch was left before its turn: it is delivered by the next run, once.
     fn loop_09_an_event_left_behind_by_a_loop_exit_is_delivered_once(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         l.core().submit(Op::Nop, Target::Callback(Rc::new(Noted(order.clone(), "done"))));
         l.call_soon(|| exit_loop(())).unwrap();
         exited::<(), _>(|| l.turn());

@@ -12,8 +12,9 @@ use ringloop::{
     try_get_running_loop,
 };
 use uring_tests::on_both_drivers;
-
-use crate::support::{Dropped, Order, Watch, exited};
+use uring_tests::order::{Dropped, Order};
+use uring_tests::tasks::exited;
+use uring_tests::watch::Watch;
 
 /// The misuse that a run was refused for.
 #[track_caller]
@@ -54,7 +55,7 @@ on_both_drivers! {
     /// The refused future does not run, not even later.
     fn loop_02_a_running_loop_can_not_be_run_again(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let (inner, inside, gone) = (l.event_loop(), order.clone(), Dropped(order.clone(), "gone"));
         l.run(async move {
             assert_eq!(misuse(inner.run_forever().unwrap_err()), LoopError::AlreadyRunning);
@@ -128,7 +129,7 @@ on_both_drivers! {
         future.set_result(()).unwrap();
         l.run(async { ringloop::yield_now().await.unwrap() });
         l.call_soon(|| ()).unwrap();
-        let order = Order::new();
+        let order = Order::default();
         let (late, me) = (order.clone(), l.event_loop());
         l.call_later(Duration::from_nanos(1), move || {
             late.add("late");
@@ -182,7 +183,7 @@ on_both_drivers! {
         assert_eq!(l.seen.parks(), [Park::Poll]);
         assert_eq!(l.iterations(), 1);
         // The request ended with that run: this one waits for its timer.
-        let order = Order::new();
+        let order = Order::default();
         let (fired, me) = (order.clone(), l.event_loop());
         l.call_later(Duration::from_millis(1), move || {
             fired.add("fired");
@@ -220,7 +221,7 @@ on_both_drivers! {
         l.close().unwrap();
         assert!(l.is_closed());
         assert_eq!(misuse(l.run_forever().unwrap_err()), LoopError::Closed);
-        let order = Order::new();
+        let order = Order::default();
         let gone = Dropped(order.clone(), "gone");
         assert_eq!(refused(l.run_until_complete(async move { drop(gone) })), LoopError::Closed);
         assert_eq!(order.take(), ["gone"]);
@@ -239,7 +240,7 @@ on_both_drivers! {
 
     fn loop_15_one_callback_is_run_by_one_iteration(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         l.call_soon(order.note("ran")).unwrap();
         let before = l.iterations();
         l.turn();
@@ -251,7 +252,7 @@ on_both_drivers! {
 
     fn loop_23_stop_is_legal_at_any_time_and_lets_the_iteration_finish(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let (me, late) = (l.event_loop(), order.clone());
         l.call_soon(move || {
             me.stop();
@@ -270,7 +271,7 @@ on_both_drivers! {
     }
 
     fn loop_24_a_loop_dropped_unclosed_says_so_and_is_closed(kind: DriverKind) {
-        let order = Order::new();
+        let order = Order::default();
         let event_loop = Builder::new().driver(kind).build().unwrap();
         let said = order.clone();
         event_loop.set_exception_handler(Some(Rc::new(move |context| {
@@ -295,7 +296,7 @@ on_both_drivers! {
     }
 
     fn loop_24_a_loop_closed_by_hand_is_dropped_without_a_word(kind: DriverKind) {
-        let order = Order::new();
+        let order = Order::default();
         let event_loop = Builder::new().driver(kind).build().unwrap();
         let said = order.clone();
         event_loop.set_exception_handler(Some(Rc::new(move |context| {

@@ -16,7 +16,6 @@ mod reports;
 mod requests;
 mod scheduling;
 mod shutdown;
-mod support;
 mod tasks;
 mod threads;
 mod ticks;

@@ -11,9 +11,11 @@ use ringloop::task::{
 };
 use ringloop::{EventLoopExt, sleep, yield_now};
 use uring_tests::on_both_drivers;
+use uring_tests::order::Order;
+use uring_tests::tasks::HOUR;
+use uring_tests::watch::Watch;
 
-use crate::support::{Order, Watch};
-use crate::tasks::{HOUR, sleeper};
+use crate::tasks::sleeper;
 
 /// A task type of somebody else's.
 struct Foreign {
@@ -201,7 +203,7 @@ on_both_drivers! {
 
     fn reg_08_current_task_over_interleaved_tasks(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         for name in ["a", "b", "c"] {
             let order = order.clone();
             let task = l.create_task(async move {
@@ -389,7 +391,7 @@ on_both_drivers! {
 
     fn reg_13_callbacks_have_no_current_task_and_register_is_idempotent(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let note = |what| {
             let order = order.clone();
             move || order.add((what, current_task(None).unwrap().is_none() && current().is_none()))
@@ -423,7 +425,7 @@ on_both_drivers! {
             }
         }
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let hold = || {
             let held = Held(l.id(), order.clone());
             let body = async move {

@@ -12,9 +12,10 @@ use ringloop::event_loop::{ExceptionContext, try_get_running_loop};
 use ringloop::task::exit_loop;
 use ringloop::transport::DefaultTransports;
 use ringloop::{AbstractEventLoop, BaseEventLoop, Builder, EventLoopExt, get_running_loop};
+use uring_tests::order::{Dropped, Order};
+use uring_tests::tasks::exited;
+use uring_tests::watch::{Told, Watch};
 use uring_tests::{TempDir, isolated, on_both_drivers};
-
-use crate::support::{Dropped, Order, Told, Watch, exited};
 
 /// What `f` writes to standard error. Only in a process of its own.
 fn standard_error_of(f: impl FnOnce()) -> String {
@@ -129,7 +130,7 @@ on_both_drivers! {
     }
 
     fn err_04_a_custom_handler_gets_the_exact_report_inside_the_loop(kind: DriverKind) {
-        let defaults = Order::new();
+        let defaults = Order::default();
         let note = defaults.clone();
         let l = OwnDefault::made(kind, move |context| note.add(context.message.clone()));
         assert!(l.get_exception_handler().is_none());
@@ -158,14 +159,14 @@ on_both_drivers! {
     }
 
     fn err_05_a_failing_handler_is_reported_to_the_default_one(kind: DriverKind) {
-        let defaults = Order::new();
+        let defaults = Order::default();
         let note = defaults.clone();
         let l = OwnDefault::made(kind, move |context| {
             let inner = context.context.as_ref().map(|inner| inner.message.clone());
             note.add((context.message.clone(), context.exception.as_ref().unwrap().to_string(), inner));
         });
         l.set_exception_handler(Some(Rc::new(|_| panic!("broken handler"))));
-        let order = Order::new();
+        let order = Order::default();
         l.call_soon(|| get_running_loop().call_exception_handler(ExceptionContext::new("original")))
             .unwrap();
         l.call_soon(order.note("goes on")).unwrap();
@@ -311,7 +312,7 @@ on_both_drivers! {
             }
         }
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         l.call_soon(|| panic!("callback")).unwrap();
         drop(l.create_task(async { panic!("task") as u8 }).unwrap());
         let bomb = Bomb("captured");
@@ -357,7 +358,7 @@ on_both_drivers! {
             fn complete(self: Rc<Self>, _event: ringloop::driver::Event) {}
         }
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let bomb = |what| Bomb(Dropped(order.clone(), what));
         let in_callback = bomb("callback");
         l.call_soon(move || drop(in_callback)).unwrap();

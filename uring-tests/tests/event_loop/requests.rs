@@ -9,9 +9,11 @@ use ringloop::event_loop::Operation;
 use ringloop::task::{TaskState, exit_loop};
 use ringloop::{Cancelled, EventLoopExt, JoinError, get_running_loop, sleep, yield_now};
 use uring_tests::on_both_drivers;
+use uring_tests::order::{Dropped, Order};
+use uring_tests::tasks::{HOUR, exited, me};
+use uring_tests::watch::Watch;
 
-use crate::support::{Dropped, Order, Watch, exited};
-use crate::tasks::{HOUR, cancelled, me, message, sleeper, waiter};
+use crate::tasks::{cancelled, message, sleeper, waiter};
 
 on_both_drivers! {
     fn can_12_every_request_is_counted_and_shows(kind: DriverKind) {
@@ -33,7 +35,7 @@ on_both_drivers! {
 
     fn can_13_uncancel_lets_the_task_go_on_and_a_second_cancel_works(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let inner = order.clone();
         let mut task = l
             .create_task(async move {
@@ -174,7 +176,7 @@ on_both_drivers! {
 
     fn can_18_of_two_cancels_the_first_message_is_delivered_once(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         let inner = order.clone();
         let task = l
             .create_task(async move {
@@ -215,7 +217,7 @@ on_both_drivers! {
 
     fn abort_drops_the_body_without_polling_it(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         for waits in [true, false] {
             let held = Dropped(order.clone(), "dropped");
             let inner = order.clone();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ringloop::{AbstractEventLoop, EventLoopExt, LoopError};
 use uring_tests::on_both_drivers;
-
-use crate::support::{Order, Watch};
+use uring_tests::order::Order;
+use uring_tests::watch::Watch;
 
 /// Takes what may not leave its thread to another one.
 struct Smuggled<T>(T);
@@ -41,7 +41,7 @@ fn from_elsewhere(l: &Rc<dyn AbstractEventLoop>) -> [Option<LoopError>; 3] {
 on_both_drivers! {
     fn sch_01_callbacks_run_in_order_with_what_they_captured(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         for number in 0..100 {
             l.call_soon(order.note(number)).unwrap();
         }
@@ -52,7 +52,7 @@ on_both_drivers! {
     /// On the real clock: early is wrong, late is not.
     fn sch_02_timers_never_fire_before_their_deadline(kind: DriverKind) {
         let l = Watch::new(kind);
-        let order = Order::new();
+        let order = Order::default();
         for micros in [3000, 1, 500, 0, 2000, 40] {
             let (fired, clock) = (order.clone(), l.event_loop());
             let when = l.time() + micros * 1000;
@@ -78,7 +78,7 @@ on_both_drivers! {
     /// The edge itself, by a clock that stands still.
     fn sch_02_a_deadline_within_the_resolution_is_due(kind: DriverKind) {
         let l = Watch::by_hand(kind);
-        let order = Order::new();
+        let order = Order::default();
         l.call_at(l.time(), order.note("now")).unwrap();
         l.call_at(l.time() + 1, order.note("not yet")).unwrap();
         l.turn();
@@ -90,7 +90,7 @@ on_both_drivers! {
 
     fn sch_03_past_deadlines_run_in_their_order_and_never_inline(kind: DriverKind) {
         let l = Watch::by_hand(kind);
-        let order = Order::new();
+        let order = Order::default();
         let now = l.time();
         for ago in [1, 3, 2, 3] {
             l.call_at(now - ago, order.note(ago)).unwrap();
@@ -104,7 +104,7 @@ on_both_drivers! {
     /// Ties go by creation, which asyncio leaves open.
     fn sch_03_equal_deadlines_run_in_the_order_of_creation(kind: DriverKind) {
         let l = Watch::by_hand(kind);
-        let order = Order::new();
+        let order = Order::default();
         let when = l.time() + 5;
         for number in 0..50 {
             l.call_at(when, order.note(number)).unwrap();

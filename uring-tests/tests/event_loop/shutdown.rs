@@ -8,14 +8,13 @@ use ringloop::{
     sleep, try_get_running_loop, yield_now,
 };
 use uring_tests::on_both_drivers;
-
-use crate::support::{Dropped, Order, exited};
-use crate::tasks::HOUR;
+use uring_tests::order::{Dropped, Order};
+use uring_tests::tasks::{HOUR, exited};
 
 /// A loop whose reports are kept.
 fn made(kind: ringloop::DriverKind) -> (Rc<dyn AbstractEventLoop>, Order<String>) {
     let event_loop = Builder::new().driver(kind).build().unwrap();
-    let told = Order::new();
+    let told = Order::default();
     let note = told.clone();
     event_loop.set_exception_handler(Some(Rc::new(move |context| {
         note.add(context.message.clone());
@@ -48,7 +47,7 @@ on_both_drivers! {
     fn rnr_04_inside_a_running_loop_it_is_refused(kind: DriverKind) {
         let (l, told) = made(kind);
         let (other, _) = made(kind);
-        let order = Order::new();
+        let order = Order::default();
         let note = order.clone();
         let (me, inner) = (l.clone(), other.clone());
         block_on(&l, async move {
@@ -67,7 +66,7 @@ on_both_drivers! {
     /// They may clean up with awaits, and start more tasks, which are waited for too.
     fn rnr_05_tasks_left_over_are_cancelled_and_waited_for(kind: DriverKind) {
         let (l, told) = made(kind);
-        let order = Order::new();
+        let order = Order::default();
         let note = order.clone();
         block_on(&l, async move {
             let l = get_running_loop();
@@ -125,7 +124,7 @@ on_both_drivers! {
     /// A main future that was stopped early is one of those left over.
     fn rnr_05_a_stopped_main_future_is_cancelled_too(kind: DriverKind) {
         let (l, told) = made(kind);
-        let order = Order::new();
+        let order = Order::default();
         let note = order.clone();
         let stopped = block_on(&l, async move {
             get_running_loop().stop();
@@ -143,7 +142,7 @@ on_both_drivers! {
     /// and may clean up, and a loop exit of its own ends that.
     fn a_loop_exit_leaves_block_on_with_the_loop_closed(kind: DriverKind) {
         let (l, told) = made(kind);
-        let order = Order::new();
+        let order = Order::default();
         let (note, held) = (order.clone(), Dropped(order.clone(), "dropped"));
         let left: i32 = exited(|| {
             block_on(&l, async move {

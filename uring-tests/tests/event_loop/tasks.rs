@@ -1,21 +1,10 @@
 //! Tasks that wait, and how they ended.
 
-use std::time::Duration;
-
 use ringloop::event_loop::{Future as LoopFuture, FutureError};
-use ringloop::task::{LocalTask, current};
 use ringloop::{Cancelled, EventLoopExt, JoinError, Task, sleep};
 
-use crate::support::Watch;
-
-/// Longer than any test.
-pub const HOUR: Duration = Duration::from_secs(3600);
-
-/// The task that runs now.
-pub fn me() -> LocalTask {
-    current().expect("inside a task")
-}
-
+use uring_tests::tasks::HOUR;
+use uring_tests::watch::Watch;
 /// A task that waits for an hour and passes its cancellation on.
 pub fn sleeper(l: &Watch) -> Task<Result<(), Cancelled>> {
     let task = l.create_task(sleep(HOUR)).unwrap();

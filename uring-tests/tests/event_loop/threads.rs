@@ -9,8 +9,8 @@ use ringloop::driver::Park;
 use ringloop::event_loop::ThreadSafeHandle;
 use ringloop::task::exit_loop;
 use uring_tests::on_both_drivers;
-
-use crate::support::{Watch, exited};
+use uring_tests::tasks::exited;
+use uring_tests::watch::Watch;
 
 /// Waits until that thread of this process sleeps, or `or` says that it went on.
 fn until_blocked(thread: u32, or: &AtomicBool) {

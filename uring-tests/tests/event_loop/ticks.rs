@@ -1,22 +1,13 @@
 //! How many iterations pass from a call to the resumption of who awaits it (contract §2.4).
 
-use std::future::Future;
-use std::rc::Rc;
 use std::time::Duration;
 
 use ringloop::driver::Op;
-use ringloop::event_loop::{Core, Future as LoopFuture, Operation};
+use ringloop::event_loop::{Future as LoopFuture, Operation};
 use ringloop::{EventLoopExt, get_running_loop, timeout, yield_now};
 use uring_tests::on_both_drivers;
-
-use crate::support::Watch;
-
-/// The iterations that awaiting it takes.
-async fn ticks(core: &Rc<Core>, future: impl Future) -> u64 {
-    let before = core.iterations();
-    drop(future.await);
-    core.iterations() - before
-}
+use uring_tests::tasks::ticks;
+use uring_tests::watch::Watch;
 
 on_both_drivers! {
     fn every_hop_costs_one_iteration_and_what_is_there_none(kind: DriverKind) {

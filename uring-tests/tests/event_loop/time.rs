@@ -1,55 +1,17 @@
 //! `sleep` and `timeout`, by a clock that is turned by hand.
 
-use std::future::{Future, pending, poll_fn, ready};
-use std::pin::pin;
-use std::task::Poll;
+use std::future::{pending, ready};
 use std::time::Duration;
 
+use futures_util::future::join;
 use ringloop::{
     Cancelled, EventLoopExt, JoinError, RunError, TimeoutError, get_running_loop, sleep, timeout,
     timeout_at, yield_now,
 };
 use uring_tests::on_both_drivers;
-
-use crate::support::{Dropped, Order, Watch};
-use crate::tasks::{HOUR, me};
-
-const SECOND: u64 = 1_000_000_000;
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-/// Seconds of the loop's clock, which starts at one.
-fn now() -> u64 {
-    get_running_loop().time() / SECOND - 1
-}
-
-/// Both, polled in turn by one task: a join as a program could write it.
-async fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    let (mut first, mut second) = (None, None);
-    poll_fn(|cx| {
-        if first.is_none()
-            && let Poll::Ready(value) = a.as_mut().poll(cx)
-        {
-            first = Some(value);
-        }
-        if second.is_none()
-            && let Poll::Ready(value) = b.as_mut().poll(cx)
-        {
-            second = Some(value);
-        }
-        match (first.take(), second.take()) {
-            (Some(one), Some(two)) => Poll::Ready((one, two)),
-            rest => {
-                (first, second) = rest;
-                Poll::Pending
-            }
-        }
-    })
-    .await
-}
+use uring_tests::order::{Dropped, Order};
+use uring_tests::tasks::{HOUR, SECOND, me, now, seconds};
+use uring_tests::watch::Watch;
 
 on_both_drivers! {
     fn slp_01_sleep_returns_after_the_delay(kind: DriverKind) {
@@ -57,7 +19,7 @@ on_both_drivers! {
         l.run(async {
             sleep(seconds(5)).await.unwrap();
             assert_eq!(now(), 5);
-            let (one, two) = both(sleep(seconds(2)), sleep(seconds(1))).await;
+            let (one, two) = join(sleep(seconds(2)), sleep(seconds(1))).await;
             assert!(one.is_ok() && two.is_ok());
             assert_eq!(now(), 7);
         });
@@ -110,7 +72,7 @@ on_both_drivers! {
             assert_eq!(timeout(Duration::ZERO, ready(1)).await, Ok(1));
             assert_eq!(timeout_at(past, ready(2)).await, Ok(2));
             // Of futures that cannot be told, the body is dropped.
-            let order = Order::new();
+            let order = Order::default();
             let held = Dropped(order.clone(), "dropped");
             let body = async move {
                 let _held = held;
@@ -150,7 +112,7 @@ on_both_drivers! {
         l.run(async {
             // Of two that expire together only the topmost says so.
             let deadline = get_running_loop().time() + SECOND;
-            let inner_saw = Order::new();
+            let inner_saw = Order::default();
             let note = inner_saw.clone();
             let outer = timeout_at(deadline, async move {
                 let inner = timeout_at(deadline, sleep(HOUR)).await;
@@ -197,14 +159,14 @@ on_both_drivers! {
     fn tmo_04_a_timeout_in_one_branch_leaves_the_other_alone(kind: DriverKind) {
         let l = Watch::by_hand(kind);
         l.run(async {
-            let (one, two) = both(timeout(seconds(1), sleep(HOUR)), sleep(seconds(5))).await;
+            let (one, two) = join(timeout(seconds(1), sleep(HOUR)), sleep(seconds(5))).await;
             assert_eq!(one.err(), Some(TimeoutError));
             two.expect("not cancelled");
             assert_eq!(now(), 5);
             // Two timeouts side by side expire each at its own time.
             let one = async { (timeout(seconds(2), sleep(HOUR)).await.is_err(), now()) };
             let two = async { (timeout(seconds(1), sleep(HOUR)).await.is_err(), now()) };
-            assert_eq!(both(one, two).await, ((true, 7), (true, 6)));
+            assert_eq!(join(one, two).await, ((true, 7), (true, 6)));
             assert_eq!(me().cancelling(), 0);
         });
     }

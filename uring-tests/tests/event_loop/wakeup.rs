@@ -9,8 +9,7 @@ use ringloop::driver::{Op, Park};
 use ringloop::event_loop::Operation;
 use ringloop::{EventLoopExt, sleep};
 use uring_tests::on_both_drivers;
-
-use crate::support::Watch;
+use uring_tests::watch::Watch;
 
 on_both_drivers! {
     fn loop_19_very_short_sleeps_do_not_spin(kind: DriverKind) {

@@ -8,8 +8,9 @@ use ringloop::event_loop::{CallbackId, CallbackOptions, ExceptionContext, Future
 use ringloop::task::{CallBody, CallKey, Callbacks};
 use ringloop::{Context, ContextVar, EventLoopExt, LoopError};
 use uring_tests::on_both_drivers;
+use uring_tests::order::{Dropped, Order};
 
-use crate::support::{Dropped, Order, lab, turn};
+use crate::support::{lab, turn};
 
 /// Registers a callback that writes down its name.
 fn note(future: &Future<i32>, order: &Order<&'static str>, name: &'static str) -> CallbackId {
@@ -27,7 +28,7 @@ on_both_drivers! {
             |future| assert!(future.cancel()),
         ];
         for end in ends {
-            let order = Order::new();
+            let order = Order::default();
             let future = l.event_loop.create_future();
             note(&future, &order, "first");
             let (waiting, woken) = (future.wait(), order.clone());
@@ -54,7 +55,7 @@ on_both_drivers! {
     fn fut_10_a_callback_is_given_its_future(kind: DriverKind) {
         let l = lab(kind);
         let future = l.event_loop.create_future();
-        let seen = Order::new();
+        let seen = Order::default();
         let (see, same) = (seen.clone(), future.clone());
         future.add_done_callback(move |future| {
             assert!(*future == same);
@@ -71,7 +72,7 @@ on_both_drivers! {
         let names = ["a", "b", "c", "d", "e"];
         // Each set of positions.
         for removed in 0..1_u32 << names.len() {
-            let (order, id) = (Order::new(), CallbackId::new());
+            let (order, id) = (Order::default(), CallbackId::new());
             let future = l.event_loop.create_future();
             let mut left = Vec::new();
             for (position, name) in names.into_iter().enumerate() {
@@ -97,7 +98,7 @@ on_both_drivers! {
     /// And what it captured is dropped at once.
     fn fut_11_a_callback_is_removed_by_its_own_id(kind: DriverKind) {
         let l = lab(kind);
-        let order = Order::new();
+        let order = Order::default();
         let future = l.event_loop.create_future();
         note(&future, &order, "stays");
         let (held, ran) = (Dropped(order.clone(), "dropped"), order.clone());
@@ -119,7 +120,7 @@ on_both_drivers! {
 
     fn fut_12_callbacks_may_add_and_remove_callbacks(kind: DriverKind) {
         let l = lab(kind);
-        let order = Order::new();
+        let order = Order::default();
         let future = l.event_loop.create_future();
         let other: Future<i32> = l.event_loop.create_future();
         let ids = Rc::new(RefCell::new(Vec::new()));
@@ -157,7 +158,7 @@ on_both_drivers! {
             }
         }
         let l = lab(kind);
-        let order = Order::new();
+        let order = Order::default();
         let future = l.event_loop.create_future();
         let next = Rc::new(RefCell::new(None));
         let removes = Removes(future.clone(), next.clone(), order.clone());
@@ -173,7 +174,7 @@ on_both_drivers! {
 
     fn fut_13_a_callback_added_after_the_end_is_scheduled(kind: DriverKind) {
         let l = lab(kind);
-        let order = Order::new();
+        let order = Order::default();
         let future = l.event_loop.create_future();
         future.set_result(1).unwrap();
         note(&future, &order, "late");
@@ -192,7 +193,7 @@ on_both_drivers! {
     fn ctx_02_callbacks_run_in_their_own_context(kind: DriverKind) {
         static NAME: ContextVar<&str> = ContextVar::new("name");
         let l = lab(kind);
-        let order = Order::new();
+        let order = Order::default();
         let future = l.event_loop.create_future();
         let see = |order: &Order<_>| {
             let order = order.clone();
@@ -224,7 +225,7 @@ on_both_drivers! {
     /// It is reported under its own name, and the others run.
     fn fut_10_a_panic_in_a_callback_is_reported(kind: DriverKind) {
         let l = lab(kind);
-        let order = Order::new();
+        let order = Order::default();
         let future = l.event_loop.create_future();
         future.add_done_callback(|_| panic!("broken"));
         let place = format!("{}:{}:", file!(), line!() - 1);
@@ -250,7 +251,7 @@ on_both_drivers! {
     /// Callbacks of a closed loop never run; setting still works.
     fn callbacks_go_with_their_loop(kind: DriverKind) {
         let l = lab(kind);
-        let (order, event_loop) = (Order::new(), l.event_loop.clone());
+        let (order, event_loop) = (Order::default(), l.event_loop.clone());
         let (queued, waits) = (event_loop.create_future(), event_loop.create_future());
         for (future, name) in [(&queued, "queued"), (&waits, "waits")] {
             let held = Dropped(order.clone(), name);
@@ -318,7 +319,7 @@ impl FutureLoop for Evil {
 #[test]
 fn fut_12_a_loop_may_change_the_callbacks_while_they_are_scheduled() {
     let evil = Rc::new(Evil::default());
-    let order = Order::new();
+    let order = Order::default();
     let future: Future<i32> = Future::new(evil.clone());
     let ids: Vec<_> = ["a", "b", "c"]
         .map(|name| note(&future, &order, name))

@@ -4,9 +4,10 @@ use ringloop::EventLoopExt;
 use ringloop::Task;
 use ringloop::event_loop::{CallbackId, Future};
 use uring_tests::lab::Lab;
+use uring_tests::order::Order;
 use uring_tests::{Rng, on_both_drivers};
 
-use crate::support::{Order, lab, turn};
+use crate::support::{lab, turn};
 
 const PROGRAMS: u64 = 300;
 const STEPS: usize = 30;
@@ -80,7 +81,7 @@ on_both_drivers! {
             let mut program = Program {
                 l: &l,
                 future: l.event_loop.create_future(),
-                told: Order::new(),
+                told: Order::default(),
                 waits: Vec::new(),
                 names: 0,
             };

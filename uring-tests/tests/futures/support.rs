@@ -1,9 +1,7 @@
 //! A loop that is turned by hand, and code of others in odd places.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -20,40 +18,6 @@ pub fn lab(kind: DriverKind) -> Lab {
 pub fn turn(l: &Lab) {
     l.event_loop.stop();
     l.event_loop.run_forever().expect("the loop runs");
-}
-
-/// What happened, in order.
-pub struct Order<T>(Rc<RefCell<Vec<T>>>);
-
-impl<T> Clone for Order<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T: 'static> Order<T> {
-    pub fn new() -> Self {
-        Self(Rc::default())
-    }
-
-    /// This happens now.
-    pub fn add(&self, what: T) {
-        self.0.borrow_mut().push(what);
-    }
-
-    /// What happened since the last call.
-    pub fn take(&self) -> Vec<T> {
-        self.0.take()
-    }
-}
-
-/// Adds to an order when it is dropped.
-pub struct Dropped<T: Copy + 'static>(pub Order<T>, pub T);
-
-impl<T: Copy + 'static> Drop for Dropped<T> {
-    fn drop(&mut self) {
-        self.0.add(self.1);
-    }
 }
 
 /// A waker that counts.

@@ -16,10 +16,10 @@ use ringloop::{
 };
 use uring_tests::lab::Lab;
 use uring_tests::on_both_drivers;
+use uring_tests::order::Order;
+use uring_tests::tasks::HOUR;
 
-use crate::support::{Order, lab, turn};
-
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::support::{lab, turn};
 
 /// Runs `job` in another thread while the loop runs, and returns what it gives.
 fn elsewhere<T: Send + 'static>(l: &Lab, job: impl FnOnce(LoopHandle) -> T + Send + 'static) -> T {
@@ -318,7 +318,7 @@ on_both_drivers! {
         const EACH: usize = 100;
         let l = lab(kind);
         let handle = l.event_loop.handle().unwrap();
-        let ended = Order::new();
+        let ended = Order::default();
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
                 let handle = handle.clone();

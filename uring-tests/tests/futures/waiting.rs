@@ -10,8 +10,9 @@ use std::time::Duration;
 use ringloop::event_loop::{Future, FutureError};
 use ringloop::{EventLoopExt, timeout, yield_now};
 use uring_tests::on_both_drivers;
+use uring_tests::order::Order;
 
-use crate::support::{Counting, Order, lab, poll, turn};
+use crate::support::{Counting, lab, poll, turn};
 
 /// Does that when the last clone of its waker goes, or when it wakes.
 struct Odd {
@@ -80,7 +81,7 @@ on_both_drivers! {
     /// In the order in which they began to wait; who waits only from then on gets it at once.
     fn several_tasks_await_one_future(kind: DriverKind) {
         let l = lab(kind);
-        let order = Order::new();
+        let order = Order::default();
         let future = l.event_loop.create_future();
         let (waits, event_loop) = (future.clone(), l.event_loop.clone());
         let wait = {
@@ -165,7 +166,7 @@ on_both_drivers! {
     /// A combinator polls a branch with one waker now, with another later.
     fn the_last_waker_is_woken_in_the_place_of_the_first(kind: DriverKind) {
         let l = lab(kind);
-        let order = Order::new();
+        let order = Order::default();
         let future = l.event_loop.create_future();
         let (old, first) = Counting::new();
         let (new, second) = Counting::new();

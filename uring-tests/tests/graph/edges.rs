@@ -17,8 +17,7 @@ use ringloop::{
     get_running_loop, shield, sleep, task_group, timeout, wait, yield_now,
 };
 use uring_tests::on_both_drivers;
-
-const HOUR: Duration = Duration::from_secs(3600);
+use uring_tests::tasks::HOUR;
 
 fn run<F: Future + 'static>(kind: DriverKind, main: F) -> F::Output {
     let event_loop = Builder::new().driver(kind).debug(false).build().unwrap();

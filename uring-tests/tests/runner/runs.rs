@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
 use ringloop::event_loop::LoopError;
 use ringloop::{
@@ -12,8 +11,7 @@ use ringloop::{
     get_running_loop, sleep, try_get_running_loop, yield_now,
 };
 use uring_tests::on_both_drivers;
-
-const HOUR: Duration = Duration::from_secs(3600);
+use uring_tests::tasks::HOUR;
 
 fn runner(kind: DriverKind) -> Runner {
     Runner::new().loop_factory(move || Builder::new().driver(kind).build())

@@ -4,8 +4,9 @@ use std::rc::Rc;
 use ringloop::sync::{Barrier, BarrierError};
 use ringloop::{Cancelled, Task};
 use uring_tests::on_both_drivers;
+use uring_tests::order::Order;
 
-use crate::support::{Log, Turned, cancelled, ended};
+use crate::support::{Turned, cancelled, ended};
 
 /// What a party was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ use Told::{Broken, Position};
 type Party = Task<Result<(), Cancelled>>;
 
 /// A task that waits once and says what it was told.
-fn party(l: &Turned, barrier: &Rc<Barrier>, log: &Log<(u32, Told)>, name: u32) -> Party {
+fn party(l: &Turned, barrier: &Rc<Barrier>, log: &Order<(u32, Told)>, name: u32) -> Party {
     let (barrier, log) = (barrier.clone(), log.clone());
     l.spawn(async move {
         log.add(match barrier.wait().await {
@@ -33,15 +34,15 @@ fn party(l: &Turned, barrier: &Rc<Barrier>, log: &Log<(u32, Told)>, name: u32) -
 fn parties(
     l: &Turned,
     barrier: &Rc<Barrier>,
-    log: &Log<(u32, Told)>,
+    log: &Order<(u32, Told)>,
     names: impl IntoIterator<Item = u32>,
 ) -> Vec<Party> {
     let names = names.into_iter();
     names.map(|name| party(l, barrier, log, name)).collect()
 }
 
-fn barrier(count: usize) -> (Rc<Barrier>, Log<(u32, Told)>) {
-    (Rc::new(Barrier::new(count)), Log::new())
+fn barrier(count: usize) -> (Rc<Barrier>, Order<(u32, Told)>) {
+    (Rc::new(Barrier::new(count)), Order::default())
 }
 
 fn shows(barrier: &Barrier, state: &str, waiters: usize) {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use ringloop::sync::{Condition, Lock, LockGuard, NotAcquired};
 use ringloop::{Cancelled, JoinError, Task, timeout, yield_now};
 use uring_tests::on_both_drivers;
+use uring_tests::order::Order;
 
-use crate::support::{Log, Turned, cancelled, ended, poll_once};
+use crate::support::{Turned, cancelled, ended, poll_once};
 
 type Shared = Rc<Condition<u32>>;
 
@@ -14,7 +15,7 @@ type Shared = Rc<Condition<u32>>;
 fn waiter(
     l: &Turned,
     condition: &Shared,
-    log: &Log<u32>,
+    log: &Order<u32>,
     name: u32,
 ) -> Task<Result<(), Cancelled>> {
     let (condition, log) = (condition.clone(), log.clone());
@@ -39,8 +40,8 @@ fn shows(condition: &Shared, locked: bool, waiters: usize) {
     assert_eq!(format!("{condition:?}"), text);
 }
 
-fn fresh() -> (Shared, Log<u32>) {
-    (Rc::new(Condition::new(0)), Log::new())
+fn fresh() -> (Shared, Order<u32>) {
+    (Rc::new(Condition::new(0)), Order::default())
 }
 
 on_both_drivers! {
@@ -232,7 +233,7 @@ on_both_drivers! {
     fn cnd_05_conditions_share_a_lock(kind: DriverKind) {
         let l = Turned::new(kind);
         let lock = Rc::new(Lock::new(0));
-        let log = Log::new();
+        let log = Order::default();
         let [full, empty] = [(); 2].map(|()| Rc::new(Condition::with_lock(lock.clone())));
         assert!(Rc::ptr_eq(full.lock(), empty.lock()));
         let tasks = [waiter(&l, &full, &log, 1), waiter(&l, &empty, &log, 2)];
@@ -294,7 +295,7 @@ on_both_drivers! {
     fn cnd_07_the_cancellation_keeps_its_message(kind: DriverKind) {
         let l = Turned::new(kind);
         let (condition, log) = fresh();
-        let (inner, note) = (condition.clone(), Log::new());
+        let (inner, note) = (condition.clone(), Order::default());
         let seen = note.clone();
         let mut task = l.spawn(async move {
             let mut guard = inner.acquire().await?;

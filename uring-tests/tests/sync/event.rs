@@ -4,10 +4,16 @@ use std::rc::Rc;
 use ringloop::sync::Event;
 use ringloop::{Cancelled, Task};
 use uring_tests::on_both_drivers;
+use uring_tests::order::Order;
 
-use crate::support::{Log, Turned, cancelled, ended, poll_once};
+use crate::support::{Turned, cancelled, ended, poll_once};
 
-fn waiter(l: &Turned, event: &Rc<Event>, log: &Log<u32>, name: u32) -> Task<Result<(), Cancelled>> {
+fn waiter(
+    l: &Turned,
+    event: &Rc<Event>,
+    log: &Order<u32>,
+    name: u32,
+) -> Task<Result<(), Cancelled>> {
     let (event, log) = (event.clone(), log.clone());
     l.spawn(async move {
         event.wait().await?;
@@ -24,7 +30,7 @@ fn shows(event: &Event, set: bool, waiters: usize) {
 on_both_drivers! {
     fn evt_01_set_wakes_all_in_order(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (event, log) = (Rc::new(Event::new()), Log::new());
+        let (event, log) = (Rc::new(Event::new()), Order::default());
         assert!(!event.is_set());
         let mut tasks: Vec<_> = (1..=3).map(|name| waiter(&l, &event, &log, name)).collect();
         l.turns(2);
@@ -41,7 +47,7 @@ on_both_drivers! {
 
     fn evt_01_waiting_for_a_set_event_returns_before_earlier_waiters_run(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (event, log) = (Rc::new(Event::default()), Log::new());
+        let (event, log) = (Rc::new(Event::default()), Order::default());
         let early = waiter(&l, &event, &log, 1);
         l.turn();
         let (inner, note) = (event.clone(), log.clone());
@@ -58,7 +64,7 @@ on_both_drivers! {
 
     fn evt_02_a_cancelled_waiter_is_removed(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (event, log) = (Rc::new(Event::new()), Log::new());
+        let (event, log) = (Rc::new(Event::new()), Order::default());
         let mut tasks: Vec<_> = (1..=4).map(|name| waiter(&l, &event, &log, name)).collect();
         l.turn();
         tasks[1].cancel();
@@ -95,7 +101,7 @@ on_both_drivers! {
 
     fn evt_03_cleared_it_is_waited_for_again(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (event, log) = (Rc::new(Event::new()), Log::new());
+        let (event, log) = (Rc::new(Event::new()), Order::default());
         event.set();
         event.clear();
         assert!(!event.is_set());
@@ -109,7 +115,7 @@ on_both_drivers! {
 
     fn evt_03_set_and_cleared_before_they_ran_they_still_return(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (event, log) = (Rc::new(Event::new()), Log::new());
+        let (event, log) = (Rc::new(Event::new()), Order::default());
         let mut tasks: Vec<_> = (1..=3).map(|name| waiter(&l, &event, &log, name)).collect();
         l.turn();
         event.set();
@@ -127,7 +133,7 @@ on_both_drivers! {
 
     fn evt_04_the_text_shows_state_and_waiters(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (event, log) = (Rc::new(Event::new()), Log::new());
+        let (event, log) = (Rc::new(Event::new()), Order::default());
         shows(&event, false, 0);
         let tasks = [waiter(&l, &event, &log, 1), waiter(&l, &event, &log, 2)];
         l.turn();

@@ -5,11 +5,12 @@ use ringloop::sync::{Lock, LockGuard, NotAcquired};
 use ringloop::task::current;
 use ringloop::{Cancelled, Task, yield_now};
 use uring_tests::on_both_drivers;
+use uring_tests::order::Order;
 
-use crate::support::{Log, Turned, cancelled, ended, poll_once};
+use crate::support::{Turned, cancelled, ended, poll_once};
 
 /// A task that takes the lock, says so, and leaves it locked.
-fn taker(l: &Turned, lock: &Rc<Lock>, log: &Log<u32>, name: u32) -> Task<Result<(), Cancelled>> {
+fn taker(l: &Turned, lock: &Rc<Lock>, log: &Order<u32>, name: u32) -> Task<Result<(), Cancelled>> {
     let (lock, log) = (lock.clone(), log.clone());
     l.spawn(async move {
         let guard = lock.acquire().await?;
@@ -54,7 +55,7 @@ on_both_drivers! {
 
     fn lck_01_the_text_shows_state_and_waiters(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (lock, log) = (Rc::new(Lock::new(())), Log::new());
+        let (lock, log) = (Rc::new(Lock::new(())), Order::default());
         shows(&lock, false, 0);
         let mut tasks = [taker(&l, &lock, &log, 1), taker(&l, &lock, &log, 2)];
         l.turn();
@@ -69,7 +70,7 @@ on_both_drivers! {
 
     fn lck_02_waiters_take_it_in_order_one_for_each_release(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (lock, log) = (locked(), Log::new());
+        let (lock, log) = (locked(), Order::default());
         let mut tasks: Vec<_> = (1..=5).map(|name| taker(&l, &lock, &log, name)).collect();
         l.turn();
         assert_eq!(log.take(), [0; 0]);
@@ -84,7 +85,7 @@ on_both_drivers! {
 
     fn lck_03_a_cancelled_waiter_is_removed(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (lock, log) = (locked(), Log::new());
+        let (lock, log) = (locked(), Order::default());
         let (mut one, mut two) = (taker(&l, &lock, &log, 1), taker(&l, &lock, &log, 2));
         l.turn();
         shows(&lock, true, 2);
@@ -101,7 +102,7 @@ on_both_drivers! {
 
     fn lck_03_a_dropped_waiter_is_removed(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (lock, log) = (locked(), Log::new());
+        let (lock, log) = (locked(), Order::default());
         let (mut one, mut two) = (taker(&l, &lock, &log, 1), taker(&l, &lock, &log, 2));
         l.turn();
         one.abort();
@@ -116,7 +117,7 @@ on_both_drivers! {
     /// Cancelled, then released to: the lock goes on to the next.
     fn lck_04_cancelled_before_the_release(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (lock, log) = (locked(), Log::new());
+        let (lock, log) = (locked(), Order::default());
         let mut tasks: Vec<_> = (1..=3).map(|name| taker(&l, &lock, &log, name)).collect();
         l.turn();
         tasks[0].cancel();
@@ -134,7 +135,7 @@ on_both_drivers! {
     /// Released to, then cancelled: the cancellation wins, the lock goes on.
     fn lck_04_cancelled_after_the_release(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (lock, log) = (locked(), Log::new());
+        let (lock, log) = (locked(), Order::default());
         let (mut one, mut two) = (taker(&l, &lock, &log, 1), taker(&l, &lock, &log, 2));
         l.turn();
         lock.release().unwrap();
@@ -149,7 +150,7 @@ on_both_drivers! {
     /// The only one it was passed to is cancelled: it is free.
     fn lck_04_cancelled_after_the_release_nobody_else_waits(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (lock, log) = (locked(), Log::new());
+        let (lock, log) = (locked(), Order::default());
         let mut one = taker(&l, &lock, &log, 1);
         l.turn();
         lock.release().unwrap();
@@ -164,7 +165,7 @@ on_both_drivers! {
     /// Dropped while the lock is passed to it, without being polled again.
     fn lck_04_dropped_after_the_release(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (lock, log) = (locked(), Log::new());
+        let (lock, log) = (locked(), Order::default());
         let (mut one, mut two) = (taker(&l, &lock, &log, 1), taker(&l, &lock, &log, 2));
         l.turn();
         lock.release().unwrap();
@@ -178,7 +179,7 @@ on_both_drivers! {
     /// A newcomer that queued while the lock was passed to somebody who is then cancelled.
     fn lck_04_cancelled_after_the_release_with_a_newcomer(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (lock, log) = (locked(), Log::new());
+        let (lock, log) = (locked(), Order::default());
         let mut one = taker(&l, &lock, &log, 1);
         l.turn();
         lock.release().unwrap();
@@ -194,7 +195,7 @@ on_both_drivers! {
     fn lck_04_cancelled_and_uncancelled_around_the_release(kind: DriverKind) {
         let l = Turned::new(kind);
         for release_first in [false, true] {
-            let (lock, log) = (locked(), Log::new());
+            let (lock, log) = (locked(), Order::default());
             let (mut one, two) = (taker(&l, &lock, &log, 1), taker(&l, &lock, &log, 2));
             l.turn();
             if release_first {
@@ -229,7 +230,7 @@ on_both_drivers! {
         assert_eq!(lock.release(), Err(NotAcquired));
         // Not while it is passed to the next one either.
         LockGuard::forget(lock.try_acquire().expect("free"));
-        let log = Log::new();
+        let log = Order::default();
         let mut one = taker(&l, &lock, &log, 1);
         l.turn();
         assert_eq!(lock.release(), Ok(()));
@@ -249,7 +250,7 @@ on_both_drivers! {
 
     fn lck_07_a_newcomer_queues_behind_who_was_woken(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (lock, log) = (locked(), Log::new());
+        let (lock, log) = (locked(), Order::default());
         let mut one = taker(&l, &lock, &log, 1);
         l.turn();
         // The newcomer's first step comes before the woken one's.
@@ -269,7 +270,7 @@ on_both_drivers! {
     /// Who holds it, gives it back and wants it again, queues like everybody.
     fn lck_07_who_releases_it_does_not_get_it_again(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (lock, log) = (Rc::new(Lock::new(())), Log::new());
+        let (lock, log) = (Rc::new(Lock::new(())), Order::default());
         let tasks: Vec<_> = (1..=3)
             .map(|name| {
                 let (lock, log) = (lock.clone(), log.clone());

@@ -7,11 +7,12 @@ use ringloop::sync::{
 };
 use ringloop::{Cancelled, Task, yield_now};
 use uring_tests::on_both_drivers;
+use uring_tests::order::Order;
 
-use crate::support::{Log, Turned, cancelled, ended, poll_once};
+use crate::support::{Turned, cancelled, ended, poll_once};
 
 /// A task that gets one item and says which.
-pub fn getter(l: &Turned, queue: &Rc<Queue<u32>>, log: &Log<u32>) -> Task<Result<(), GetError>> {
+pub fn getter(l: &Turned, queue: &Rc<Queue<u32>>, log: &Order<u32>) -> Task<Result<(), GetError>> {
     let (queue, log) = (queue.clone(), log.clone());
     l.spawn(async move {
         log.add(queue.get().await?);
@@ -68,7 +69,7 @@ on_both_drivers! {
 
     fn que_01_the_text_shows_sizes_and_waiters(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (queue, log) = (queue(1, []), Log::new());
+        let (queue, log) = (queue(1, []), Order::default());
         let mut get = getter(&l, &queue, &log);
         l.turn();
         let text = "Queue { qsize: 0, maxsize: 1, getters: 1, putters: 0, \
@@ -108,7 +109,7 @@ on_both_drivers! {
     fn que_02_orders_hold_for_who_waits(kind: DriverKind) {
         let l = Turned::new(kind);
         let smallest = Rc::new(PriorityQueue::new(2));
-        let log = Log::new();
+        let log = Order::default();
         let (inner, note) = (smallest.clone(), log.clone());
         let puts = l.spawn(async move {
             for item in [5, 3, 4, 1, 2] {
@@ -162,7 +163,7 @@ on_both_drivers! {
 
     fn que_03_get_waits_for_an_item(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (queue, log) = (queue(0, []), Log::new());
+        let (queue, log) = (queue(0, []), Order::default());
         let mut task = getter(&l, &queue, &log);
         l.turns(3);
         waiting(&queue, 1, 0);
@@ -227,8 +228,8 @@ on_both_drivers! {
 
     fn que_06_a_put_serves_waiting_getters_in_order(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (queue, log) = (queue(0, []), Log::new());
-        let order = Log::new();
+        let (queue, log) = (queue(0, []), Order::default());
+        let order = Order::default();
         let gets: Vec<_> = (0..3)
             .map(|name| {
                 let (queue, log, order) = (queue.clone(), log.clone(), order.clone());
@@ -254,7 +255,7 @@ on_both_drivers! {
 
     fn que_07_a_cancelled_getter_takes_nothing_with_it(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (queue, log) = (queue(0, []), Log::new());
+        let (queue, log) = (queue(0, []), Order::default());
         let mut gets: Vec<_> = (0..5).map(|_| getter(&l, &queue, &log)).collect();
         l.turn();
         // Cancelled, dropped, woken and cancelled, woken and dropped; the last gets the item.
@@ -283,7 +284,7 @@ on_both_drivers! {
 
     fn que_07_cancelled_getters_leave_no_residue(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (queue, log) = (queue(0, []), Log::new());
+        let (queue, log) = (queue(0, []), Order::default());
         for _ in 0..10 {
             let mut task = getter(&l, &queue, &log);
             l.turn();
@@ -355,7 +356,7 @@ on_both_drivers! {
     fn que_09_producers_and_consumers_do_not_stall(kind: DriverKind) {
         let l = Turned::new(kind);
         for maxsize in [1, 2, 5] {
-            let (queue, log) = (queue(maxsize, []), Log::new());
+            let (queue, log) = (queue(maxsize, []), Order::default());
             let consumers: Vec<_> = (0..7)
                 .map(|_| {
                     let (queue, log) = (queue.clone(), log.clone());
@@ -457,7 +458,7 @@ on_both_drivers! {
 
     fn que_14_a_woken_getter_may_lose_its_item_and_queues_again_at_the_end(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (queue, log) = (queue(0, []), Log::new());
+        let (queue, log) = (queue(0, []), Order::default());
         let names = ["woken", "second"];
         let gets = names.map(|name| {
             let (queue, log) = (queue.clone(), log.clone());
@@ -483,7 +484,7 @@ on_both_drivers! {
     /// The same between tasks: the newcomer's get comes first and is served.
     fn que_14_a_newcomer_may_be_faster(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (queue, log) = (queue(0, []), Log::new());
+        let (queue, log) = (queue(0, []), Order::default());
         let mut woken = getter(&l, &queue, &log);
         l.turn();
         let mut newcomer = getter(&l, &queue, &log);

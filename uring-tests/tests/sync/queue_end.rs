@@ -7,9 +7,10 @@ use ringloop::sync::{
     GetError, GetNowaitError, LifoQueue, PriorityQueue, PutError, PutNowaitError, Queue,
 };
 use uring_tests::on_both_drivers;
+use uring_tests::order::Order;
 
 use crate::queue::{getter, putter, queue, rest, waiting};
-use crate::support::{Log, Turned, ended};
+use crate::support::{Turned, ended};
 
 /// It takes nothing any more.
 fn refuses_items(l: &Turned, queue: &Rc<Queue<u32>>) {
@@ -22,7 +23,7 @@ fn refuses_items(l: &Turned, queue: &Rc<Queue<u32>>) {
 /// It gives nothing any more.
 fn gives_nothing(l: &Turned, queue: &Rc<Queue<u32>>) {
     assert_eq!(queue.get_nowait(), Err(GetNowaitError::QueueShutDown));
-    let mut get = getter(l, queue, &Log::new());
+    let mut get = getter(l, queue, &Order::default());
     l.turn();
     assert!(matches!(ended(&mut get), Err(GetError::QueueShutDown)));
 }
@@ -46,7 +47,7 @@ on_both_drivers! {
     fn que_11_shutdown_wakes_all_getters(kind: DriverKind) {
         let l = Turned::new(kind);
         for immediate in [false, true] {
-            let (queue, log) = (queue(0, []), Log::new());
+            let (queue, log) = (queue(0, []), Order::default());
             let mut gets: Vec<_> = (0..3).map(|_| getter(&l, &queue, &log)).collect();
             l.turn();
             waiting(&queue, 3, 0);
@@ -62,7 +63,7 @@ on_both_drivers! {
     /// Items that are there, and getters that were woken for them, when the queue is shut down.
     fn que_12_what_is_left_is_served(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (queue, log) = (queue(0, []), Log::new());
+        let (queue, log) = (queue(0, []), Order::default());
         let mut gets: Vec<_> = (0..3).map(|_| getter(&l, &queue, &log)).collect();
         l.turn();
         queue.put_nowait(1).unwrap();

@@ -3,14 +3,15 @@ use std::rc::Rc;
 use ringloop::sync::{BoundedSemaphore, ReleasedTooOften, Semaphore, SemaphorePermit};
 use ringloop::{Cancelled, Task, yield_now};
 use uring_tests::on_both_drivers;
+use uring_tests::order::Order;
 
-use crate::support::{Log, Turned, cancelled, ended};
+use crate::support::{Turned, cancelled, ended};
 
 /// A task that takes a unit, says so, and keeps it.
 fn taker(
     l: &Turned,
     semaphore: &Rc<Semaphore>,
-    log: &Log<u32>,
+    log: &Order<u32>,
     name: u32,
 ) -> Task<Result<(), Cancelled>> {
     let (semaphore, log) = (semaphore.clone(), log.clone());
@@ -25,7 +26,7 @@ fn taker(
 fn takers(
     l: &Turned,
     semaphore: &Rc<Semaphore>,
-    log: &Log<u32>,
+    log: &Order<u32>,
     names: impl IntoIterator<Item = u32>,
 ) -> Vec<Task<Result<(), Cancelled>>> {
     let names = names.into_iter();
@@ -51,7 +52,7 @@ on_both_drivers! {
 
     fn sem_01_the_text_shows_value_and_waiters(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (semaphore, log) = (Rc::new(Semaphore::new(2)), Log::new());
+        let (semaphore, log) = (Rc::new(Semaphore::new(2)), Order::default());
         shows(&semaphore, false, 2, 0);
         let tasks = takers(&l, &semaphore, &log, 1..=4);
         l.turn();
@@ -66,7 +67,7 @@ on_both_drivers! {
 
     fn sem_02_units_go_to_waiters_at_the_release(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (semaphore, log) = (Rc::new(Semaphore::new(2)), Log::new());
+        let (semaphore, log) = (Rc::new(Semaphore::new(2)), Order::default());
         let mut tasks = takers(&l, &semaphore, &log, 1..=5);
         l.turn();
         assert_eq!(log.take(), [1, 2]);
@@ -98,7 +99,7 @@ on_both_drivers! {
 
     fn sem_02_a_permit_gives_its_unit_back(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (semaphore, log) = (Rc::new(Semaphore::new(2)), Log::new());
+        let (semaphore, log) = (Rc::new(Semaphore::new(2)), Order::default());
         let tasks: Vec<_> = (0..6)
             .map(|name| {
                 let (semaphore, log) = (semaphore.clone(), log.clone());
@@ -120,7 +121,7 @@ on_both_drivers! {
 
     fn sem_03_a_cancelled_waiter_is_removed(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (semaphore, log) = (Rc::new(Semaphore::new(0)), Log::new());
+        let (semaphore, log) = (Rc::new(Semaphore::new(0)), Order::default());
         let mut tasks = takers(&l, &semaphore, &log, 1..=4);
         l.turn();
         tasks[0].cancel();
@@ -138,7 +139,7 @@ on_both_drivers! {
     /// Cancelled, then chosen before it ran.
     fn sem_03_cancelled_before_it_was_chosen(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (semaphore, log) = (Rc::new(Semaphore::new(0)), Log::new());
+        let (semaphore, log) = (Rc::new(Semaphore::new(0)), Order::default());
         let mut tasks = takers(&l, &semaphore, &log, 1..=3);
         l.turn();
         tasks[0].cancel();
@@ -154,7 +155,7 @@ on_both_drivers! {
 
     fn sem_03_cancelled_after_it_was_chosen(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (semaphore, log) = (Rc::new(Semaphore::new(0)), Log::new());
+        let (semaphore, log) = (Rc::new(Semaphore::new(0)), Order::default());
         let mut tasks = takers(&l, &semaphore, &log, 1..=3);
         l.turn();
         semaphore.release();
@@ -173,7 +174,7 @@ on_both_drivers! {
     /// All who could have it are cancelled: the unit is free.
     fn sem_03_nobody_is_left_and_the_unit_is_free(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (semaphore, log) = (Rc::new(Semaphore::new(1)), Log::new());
+        let (semaphore, log) = (Rc::new(Semaphore::new(1)), Order::default());
         let permit = semaphore.try_acquire().expect("free");
         let mut tasks = takers(&l, &semaphore, &log, 1..=2);
         l.turn();
@@ -189,7 +190,7 @@ on_both_drivers! {
     /// Released, and wanted again at once: whoever waited comes first.
     fn sem_04_release_then_acquire(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (semaphore, log) = (Rc::new(Semaphore::new(1)), Log::new());
+        let (semaphore, log) = (Rc::new(Semaphore::new(1)), Order::default());
         let tasks: Vec<_> = [1, 2, 3]
             .map(|name| {
                 let (semaphore, log) = (semaphore.clone(), log.clone());
@@ -216,7 +217,7 @@ on_both_drivers! {
     /// woken one ran.
     fn sem_04_a_newcomer_queues_though_a_unit_is_free(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (semaphore, log) = (Rc::new(Semaphore::new(0)), Log::new());
+        let (semaphore, log) = (Rc::new(Semaphore::new(0)), Order::default());
         let mut one = taker(&l, &semaphore, &log, 1);
         l.turn();
         let mut two = taker(&l, &semaphore, &log, 2);
@@ -237,7 +238,7 @@ on_both_drivers! {
     /// The woken one is cancelled: all the units that newcomers had to leave alone go to them.
     fn sem_04_a_cancelled_head_lets_several_newcomers_in(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (semaphore, log) = (Rc::new(Semaphore::new(0)), Log::new());
+        let (semaphore, log) = (Rc::new(Semaphore::new(0)), Order::default());
         let mut head = taker(&l, &semaphore, &log, 0);
         l.turn();
         let newcomers = takers(&l, &semaphore, &log, 1..=4);
@@ -256,7 +257,7 @@ on_both_drivers! {
     /// Three releases wake three, and one that comes meanwhile is the fourth.
     fn sem_04_many_releases_wake_as_many_in_order(kind: DriverKind) {
         let l = Turned::new(kind);
-        let (semaphore, log) = (Rc::new(Semaphore::new(0)), Log::new());
+        let (semaphore, log) = (Rc::new(Semaphore::new(0)), Order::default());
         let tasks = takers(&l, &semaphore, &log, 1..=3);
         l.turn();
         let late = taker(&l, &semaphore, &log, 4);

@@ -1,9 +1,7 @@
 //! A loop that is turned by hand.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use ringloop::{Builder, DriverKind, EventLoopExt, JoinError, Task};
@@ -71,30 +69,6 @@ pub fn cancelled<T>(task: &mut Task<T>) {
         Some(Err(JoinError::Cancelled(_))) => {}
         Some(_) => panic!("not cancelled"),
         None => panic!("the task has not ended"),
-    }
-}
-
-/// What happened, in order.
-pub struct Log<T>(Rc<RefCell<Vec<T>>>);
-
-impl<T> Clone for Log<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> Log<T> {
-    pub fn new() -> Self {
-        Self(Rc::default())
-    }
-
-    pub fn add(&self, what: T) {
-        self.0.borrow_mut().push(what);
-    }
-
-    /// What happened since the last call.
-    pub fn take(&self) -> Vec<T> {
-        self.0.take()
     }
 }
 

@@ -13,10 +13,8 @@ use ringloop::{
 };
 use uring_tests::lab::lab;
 use uring_tests::on_both_drivers;
+use uring_tests::tasks::{HOUR, me};
 
-use crate::me;
-
-const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_nanos(1);
 
 /// Waits several times and is never cancelled.

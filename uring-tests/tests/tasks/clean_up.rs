@@ -8,10 +8,9 @@ use ringloop::stream::StreamReader;
 use ringloop::{Cancelled, EventLoopExt, create_task, sleep, timeout, yield_now};
 use uring_tests::lab::lab;
 use uring_tests::on_both_drivers;
+use uring_tests::order::Order;
+use uring_tests::tasks::{HOUR, me};
 
-use crate::{Order, me};
-
-const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_nanos(1);
 
 on_both_drivers! {

@@ -9,11 +9,10 @@ use ringloop::task::{DoneTask, Ended, TaskOptions};
 use ringloop::{Builder, Context, ContextVar, EventLoopExt, create_task, yield_now};
 use uring_tests::lab::{Lab, lab};
 use uring_tests::on_both_drivers;
-
-use crate::Order;
+use uring_tests::order::Order;
 
 /// A callback that writes down that it was called.
-fn note(order: &Order, what: &'static str) -> impl FnOnce(&DoneTask) + use<> {
+fn note(order: &Order<&'static str>, what: &'static str) -> impl FnOnce(&DoneTask) + use<> {
     let order = order.clone();
     move |_| order.add(what)
 }

@@ -13,8 +13,8 @@ use ringloop::{
 };
 use uring_tests::lab::{Lab, lab};
 use uring_tests::on_both_drivers;
-
-use crate::{Order, me, ticks};
+use uring_tests::order::Order;
+use uring_tests::tasks::{me, ticks};
 
 static VAR: ContextVar<i32> = ContextVar::new("var");
 
@@ -77,7 +77,7 @@ on_both_drivers! {
             let l = &l.event_loop;
             l.set_task_factory(Some(Rc::new(|_, _, _| Err(ringloop::LoopError::WrongThread))));
             let dropped = Order::default();
-            struct Note(Order);
+            struct Note(Order<&'static str>);
             impl Drop for Note {
                 fn drop(&mut self) {
                     self.0.add("dropped");
@@ -112,7 +112,7 @@ on_both_drivers! {
             let inner = create_task_with(async { 3 }, eager());
             let outer = create_task_with(async { inner.await.unwrap() + 1 }, eager());
             assert!(outer.done());
-            assert_eq!(ticks(&l, outer).await, 0);
+            assert_eq!(ticks(l.core(), outer).await, 0);
         });
     }
 
@@ -263,11 +263,11 @@ on_both_drivers! {
             }
         }
         lab(kind, |l| async move {
-            assert_eq!(ticks(&l, chain(5)).await, 10, "down and up, a task at a time");
-            assert_eq!(ticks(&l, blocked_chain(3)).await, 7);
+            assert_eq!(ticks(l.core(), chain(5)).await, 10, "down and up, a task at a time");
+            assert_eq!(ticks(l.core(), blocked_chain(3)).await, 7);
             all_eager();
-            assert_eq!(ticks(&l, chain(5)).await, 0);
-            assert_eq!(ticks(&l, blocked_chain(3)).await, 4, "up only");
+            assert_eq!(ticks(l.core(), chain(5)).await, 0);
+            assert_eq!(ticks(l.core(), blocked_chain(3)).await, 4, "up only");
             l.event_loop.set_task_factory(None);
         });
     }
@@ -292,9 +292,9 @@ on_both_drivers! {
             Ok(sum.await.expect("nothing fails"))
         }
         lab(kind, |l| async move {
-            let lazy = (ticks(&l, gathered(3)).await, ticks(&l, grouped(3)).await);
+            let lazy = (ticks(l.core(), gathered(3)).await, ticks(l.core(), grouped(3)).await);
             all_eager();
-            let eager = (ticks(&l, gathered(3)).await, ticks(&l, grouped(3)).await);
+            let eager = (ticks(l.core(), gathered(3)).await, ticks(l.core(), grouped(3)).await);
             assert_eq!((lazy, eager), ((9, 9), (0, 6)), "a group notices an end one iteration later");
             assert_eq!(gathered(3).await.unwrap(), 8);
             assert_eq!(grouped(3).await.unwrap(), 8);

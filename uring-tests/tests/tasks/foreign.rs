@@ -13,11 +13,10 @@ use ringloop::{
 };
 use uring_tests::lab::Lab;
 use uring_tests::on_both_drivers;
+use uring_tests::order::Order;
+use uring_tests::tasks::{HOUR, me};
 
 use crate::small_loop::SmallLoop;
-use crate::{Order, me};
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 on_both_drivers! {
     /// Tasks, futures, timers, timeouts, cancellation, the registry and wakes from threads work on a

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use ringloop::event_loop::Future as LoopFuture;
 use ringloop::task::{Ended, TaskOptions, WaitsFor, all_tasks};
@@ -14,10 +13,8 @@ use ringloop::{
 };
 use uring_tests::lab::{Lab, lab};
 use uring_tests::on_both_drivers;
-
-use crate::{Order, me, panic_of};
-
-const HOUR: Duration = Duration::from_secs(3600);
+use uring_tests::order::Order;
+use uring_tests::tasks::{HOUR, me, panic_of};
 
 /// A future made by hand: ready at the second poll.
 struct ByHand(u32);
@@ -179,7 +176,7 @@ on_both_drivers! {
     fn tsk_14_a_task_that_cannot_be_scheduled_is_reported_and_not_listed(kind: DriverKind) {
         let l = Lab::new(&Builder::new().driver(kind));
         let order = Order::default();
-        let body = |order: &Order| {
+        let body = |order: &Order<&'static str>| {
             let order = order.clone();
             async move { order.add("ran") }
         };

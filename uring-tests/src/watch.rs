@@ -1,22 +1,20 @@
-//! A loop that is watched.
+//! A loop that is watched: its reports, and what its driver is asked. Its clock may be turned by hand.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ringloop::driver::{
-    Completions, Counters, Driver, DriverKind, Key, Op, OpTable, Park, Pool, Unpark,
-};
+use ringloop::driver::{Completions, Driver, DriverKind, OpTable, Park};
 use ringloop::event_loop::{Core, ExceptionContext, Stats};
-use ringloop::task::{LoopExit, LoopId};
+use ringloop::task::LoopId;
 use ringloop::transport::DefaultTransports;
 use ringloop::{AbstractEventLoop, BaseEventLoop, Builder, EventLoopExt, LoopHandle};
+
+use crate::forward_driver;
 
 /// What the driver was asked, and the clock it answers with.
 #[derive(Default)]
@@ -50,22 +48,7 @@ struct Watched {
 }
 
 impl Driver for Watched {
-    fn kind(&self) -> DriverKind {
-        self.inner.kind()
-    }
-
-    fn report(&self) -> String {
-        self.inner.report()
-    }
-
-    unsafe fn submit(&mut self, key: Key, op: &mut Op) {
-        // SAFETY: passed on, and no completion is made up.
-        unsafe { self.inner.submit(key, op) };
-    }
-
-    fn cancel(&mut self, key: Key) {
-        self.inner.cancel(key);
-    }
+    forward_driver!(inner: submit cancel wants_poll);
 
     /// By a clock that is turned by hand, a wait brings what is there or lasts to its end at once.
     fn park(&mut self, table: &mut OpTable, until: Park, out: &mut Completions) -> io::Result<()> {
@@ -83,37 +66,21 @@ impl Driver for Watched {
         self.inner.park(table, until, out)
     }
 
-    fn wants_poll(&self) -> bool {
-        self.inner.wants_poll()
-    }
-
-    fn unparker(&self) -> Arc<dyn Unpark> {
-        self.inner.unparker()
-    }
-
     fn now(&self) -> u64 {
         self.seen.clock.get().unwrap_or_else(|| self.inner.now())
-    }
-
-    fn pool(&self) -> &Rc<Pool> {
-        self.inner.pool()
-    }
-
-    fn counters(&self) -> Counters {
-        self.inner.counters()
-    }
-
-    fn shut_down(&mut self, leaked: usize) {
-        self.inner.shut_down(leaked);
     }
 }
 
 /// One report of the loop, as tests compare it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
+    /// What it says.
     pub message: String,
+    /// The text of its error.
     pub exception: Option<String>,
+    /// The handle it is about.
     pub handle: Option<String>,
+    /// The name of the task it is about.
     pub task: Option<String>,
 }
 
@@ -130,18 +97,26 @@ impl Told {
 
 /// A loop that is closed when dropped, and fails the test then if it told what nobody took.
 pub struct Watch {
+    /// The loop.
     pub base: Rc<BaseEventLoop>,
+    /// What its driver sees.
     pub seen: Rc<Seen>,
     told: Rc<RefCell<Vec<Told>>>,
 }
 
 impl Watch {
     /// A loop on that driver.
+    ///
+    /// # Panics
+    /// When the driver is not to be had.
     pub fn new(kind: DriverKind) -> Self {
         Self::on(kind, Seen::default())
     }
 
     /// A loop whose clock stands still at one second, but that waits for timers take no time.
+    ///
+    /// # Panics
+    /// When the driver is not to be had.
     pub fn by_hand(kind: DriverKind) -> Self {
         let seen = Seen::default();
         seen.clock.set(Some(1_000_000_000));
@@ -191,27 +166,35 @@ impl Watch {
         self.base.clone()
     }
 
+    /// Its core.
     pub fn core(&self) -> &Rc<Core> {
         self.base.core().expect("a base loop has a core")
     }
 
+    /// What it holds.
     pub fn stats(&self) -> Stats {
         self.core().stats()
     }
 
+    /// How many iterations it made.
     pub fn iterations(&self) -> u64 {
         self.core().iterations()
     }
 
+    /// Its id.
     pub fn id(&self) -> LoopId {
         self.core().tasks().loop_id()
     }
 
+    /// For other threads.
     pub fn handle(&self) -> LoopHandle {
         self.base.handle().expect("a base loop has a handle")
     }
 
     /// One iteration, which does not wait.
+    ///
+    /// # Panics
+    /// When the loop is closed.
     pub fn turn(&self) {
         self.stop();
         self.run_forever().expect("the loop runs");
@@ -225,6 +208,9 @@ impl Watch {
     }
 
     /// Runs until the future is done.
+    ///
+    /// # Panics
+    /// With what ends the run otherwise.
     #[track_caller]
     pub fn run<F: Future + 'static>(&self, future: F) -> F::Output {
         match self.run_until_complete(future) {
@@ -273,68 +259,5 @@ impl Sleeps {
             std::thread::yield_now();
         }
         self.seen = self.count.load(Ordering::SeqCst);
-    }
-}
-
-/// What happened, in order.
-pub struct Order<T>(Rc<RefCell<Vec<T>>>);
-
-impl<T> Clone for Order<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T: 'static> Order<T> {
-    pub fn new() -> Self {
-        Self(Rc::default())
-    }
-
-    /// This happens now.
-    pub fn add(&self, what: T) {
-        self.0.borrow_mut().push(what);
-    }
-
-    /// A callback in which this happens.
-    pub fn note(&self, what: T) -> impl FnOnce() + use<T> {
-        let this = self.clone();
-        move || this.add(what)
-    }
-
-    /// What happened since the last call.
-    pub fn take(&self) -> Vec<T> {
-        self.0.take()
-    }
-}
-
-/// Adds to an order when it is dropped.
-pub struct Dropped<T: Copy + 'static>(pub Order<T>, pub T);
-
-impl<T: Copy + 'static> Drop for Dropped<T> {
-    fn drop(&mut self) {
-        self.0.add(self.1);
-    }
-}
-
-/// The value that left the run through `exit_loop`.
-///
-/// # Panics
-/// When the run returned, or another panic left it.
-pub fn exited<T: Any, R>(run: impl FnOnce() -> R) -> T {
-    let Err(payload) = catch_unwind(AssertUnwindSafe(run)) else {
-        panic!("the run returned");
-    };
-    let exit = payload.downcast::<LoopExit>().expect("a loop exit");
-    *exit.0.downcast().expect("a value of this type")
-}
-
-/// The text of a panic that `f` ends with.
-///
-/// # Panics
-/// When it returns.
-pub fn panic_of<R>(f: impl FnOnce() -> R) -> String {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(_) => panic!("it returned"),
-        Err(payload) => ringloop::task::panic_message(&*payload).to_owned(),
     }
 }
