@@ -38,7 +38,8 @@
 //! * `arena.rs` hands out memory, `slot.rs` is the header in it, `body.rs` what stands behind.
 //! * Only `step.rs` polls or drops a body, under the `RUNNING` flag.
 //! * `nodes.rs`, `scope.rs`, `requests.rs`, `cancel.rs`: cancellation; nobody else marks.
-//! * `inbox.rs` and `table.rs` are all that other threads write; `shared.rs` all that they read.
+//! * `inbox.rs` and `table.rs` are all that other threads write; `shared.rs` all that they read, by the
+//!   rules of `public.rs` and `current.rs`.
 //! * `running.rs` holds the one thread-local.
 //!
 //! * `context.rs` holds what is current of the context variables, `context_var.rs` reads it.
@@ -52,6 +53,7 @@ mod cancel;
 mod cancelled;
 mod context;
 mod context_var;
+mod current;
 mod done;
 mod handle;
 mod held;
@@ -62,6 +64,7 @@ mod join;
 mod listing;
 mod loop_exit;
 mod nodes;
+mod public;
 mod registry;
 mod report;
 mod requests;

@@ -5,8 +5,9 @@
 //! foreign kinds stand in a locked table of weak references. A task that is done is never listed.
 //!
 //! The steps of arena tasks go through the same slot that [`enter_task`], [`leave_task`] and
-//! [`swap_current_task`] write (`Shared::current`), with the same checks.
+//! [`swap_current_task`] write (`current.rs`), with the same checks.
 
+use super::current::Found;
 use super::id::{LoopId, TaskId};
 use super::running;
 use super::shared::{Current, Shared};
@@ -266,17 +267,10 @@ fn running_loop(id: LoopId) -> Result<Rc<Tasks>, RegistryError> {
 }
 
 fn current_of(shared: &Arc<Shared>) -> Option<TaskRef> {
-    refer(shared, shared.current())
-}
-
-fn refer(shared: &Arc<Shared>, current: Current) -> Option<TaskRef> {
-    match current {
-        Current::Nobody => None,
-        Current::Arena { index, .. } => {
-            Some(TaskRef::arena(shared.clone(), index, shared.live(index)?))
-        }
-        Current::Foreign(task) => Some(TaskRef::foreign(task)),
-    }
+    Some(match shared.current()? {
+        Found::Arena { index, id } => TaskRef::arena(shared.clone(), index, id),
+        Found::Foreign(task) => TaskRef::foreign(task),
+    })
 }
 
 /// Makes `task` the current one of its loop, just before it is resumed. asyncio: `_enter_task`.
@@ -325,8 +319,11 @@ pub fn swap_current_task(
 ) -> Result<Option<TaskRef>, RegistryError> {
     let tasks = running_loop(loop_id)?;
     let new = task.map_or(Ok(Current::Nobody), TaskRef::current)?;
-    let old = tasks.swap_current(new);
-    Ok(refer(&tasks.shared, old))
+    Ok(match tasks.swap_current(new) {
+        Current::Nobody => None,
+        Current::Arena { index, generation } => tasks.at(index, generation),
+        Current::Foreign(task) => Some(TaskRef::foreign(task)),
+    })
 }
 
 fn resolve(loop_id: Option<LoopId>) -> Result<LoopId, RegistryError> {

@@ -21,7 +21,7 @@ thread_local! {
 extern "C" fn forget() {
     with(|tasks| {
         if let Some(tasks) = tasks {
-            tasks.shared.forget_current();
+            tasks.shared.current.forget();
         }
     });
     RUNNING.set(null());

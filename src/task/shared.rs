@@ -4,31 +4,20 @@
 //! Of the chunks only [`Public`] is read here.
 
 use super::arena::Chunks;
-use super::id::{LoopId, TaskId, pack, unpack};
+use super::current::{self, CurrentTask, Found};
+use super::id::{LoopId, TaskId};
+use super::public::Public;
 use super::registry::ForeignTask;
-use super::slot::Public;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Set in the word of a current task of the arena, so that it is never 0.
-const ARENA: u64 = 1 << 48;
-/// The current task is foreign.
-const FOREIGN: u64 = u64::MAX;
-
-/// The current task of a loop.
-#[derive(Clone)]
-pub(super) enum Current {
-    Nobody,
-    Arena { index: u32, generation: u32 },
-    Foreign(Arc<dyn ForeignTask>),
-}
+/// The current task of a loop, as the loop knows it.
+pub(super) type Current = current::Current<Arc<dyn ForeignTask>>;
 
 pub(super) struct Shared {
     pub(super) loop_id: LoopId,
     pub(super) chunks: Arc<Chunks>,
-    current: AtomicU64,
-    foreign: Mutex<Option<Arc<dyn ForeignTask>>>,
+    pub(super) current: CurrentTask<Arc<dyn ForeignTask>>,
     names: Mutex<HashMap<u64, Arc<str>>>,
 }
 
@@ -36,95 +25,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What stands for a task of the arena while it is current: its word without the loop.
-#[inline]
-const fn current_word(word: u64) -> u64 {
-    word & (ARENA - 1) | ARENA
-}
-
 impl Shared {
     pub(super) fn new(loop_id: LoopId, chunks: Arc<Chunks>) -> Arc<Self> {
         Arc::new(Self {
             loop_id,
             chunks,
-            current: AtomicU64::new(0),
-            foreign: Mutex::new(None),
+            current: CurrentTask::new(),
             names: Mutex::new(HashMap::new()),
         })
     }
 
-    /// Makes a task of the arena current. False, and nothing changed: somebody is current.
-    #[inline]
-    pub(super) fn enter(&self, word: u64) -> bool {
-        let free = self.current.load(Ordering::Relaxed) == 0;
-        if free {
-            self.current.store(current_word(word), Ordering::Relaxed);
-        }
-        free
-    }
-
-    /// Ends what `enter` began. False, and nothing changed: another task, or none, is current.
-    #[inline]
-    pub(super) fn leave(&self, word: u64) -> bool {
-        let matches = self.current.load(Ordering::Relaxed) == current_word(word);
-        if matches {
-            self.current.store(0, Ordering::Relaxed);
-        }
-        matches
-    }
-
     /// The current task.
-    pub(super) fn current(&self) -> Current {
-        match self.current.load(Ordering::Acquire) {
-            0 => Current::Nobody,
-            FOREIGN => lock(&self.foreign)
-                .clone()
-                .map_or(Current::Nobody, Current::Foreign),
-            word => {
-                let (index, generation) = unpack(word);
-                Current::Arena { index, generation }
-            }
-        }
-    }
-
-    /// Replaces the current task; only on the loop's own thread.
-    pub(super) fn swap(&self, new: Current) -> Current {
-        let (word, foreign) = match new {
-            Current::Nobody => (0, None),
-            Current::Arena { index, generation } => {
-                (current_word(pack(0, index, generation)), None)
-            }
-            Current::Foreign(task) => (FOREIGN, Some(task)),
-        };
-        let old = self.current();
-        let gone = std::mem::replace(&mut *lock(&self.foreign), foreign);
-        self.current.store(word, Ordering::Release);
-        drop(gone);
-        old
-    }
-
-    /// For a forked child, which must not wait for locks that other threads of its parent held.
-    pub(super) fn forget_current(&self) {
-        self.current.store(0, Ordering::Relaxed);
+    pub(super) fn current(&self) -> Option<Found<Arc<dyn ForeignTask>>> {
+        self.current.find(|index| self.pending(index))
     }
 
     fn public(&self, index: u32) -> Option<&Public> {
         let slot = self.chunks.slot(index)?;
-        // SAFETY: every slot of this arena begins with a `Public`, valid as zeroes; its fields are
-        // atomics; `chunks` keeps the memory.
+        // SAFETY: every slot of this arena begins with a `Public`, valid as zeroes; it is made
+        // for being read on any thread; `chunks` keeps the memory.
         Some(unsafe { slot.cast().as_ref() })
     }
 
-    /// The id of the pending task in a slot.
-    pub(super) fn live(&self, index: u32) -> Option<TaskId> {
-        TaskId::from_bits(self.public(index)?.live.load(Ordering::Acquire))
+    /// The pending task in a slot.
+    fn pending(&self, index: u32) -> Option<TaskId> {
+        self.public(index)?.id()
     }
 
-    /// Flags of a slot while `id` is pending in it; see [`Public`].
+    /// Flags of a task while it is pending, as far as this thread can know.
     pub(super) fn flags(&self, index: u32, id: TaskId) -> Option<u32> {
-        let public = self.public(index)?;
-        let flags = public.flags.load(Ordering::Acquire);
-        (public.live.load(Ordering::Acquire) == id.get()).then_some(flags)
+        self.public(index)?.flags_of(id)
     }
 
     /// Index and id of every pending task.
@@ -133,7 +63,7 @@ impl Shared {
         self.chunks.for_each(|index, slot| {
             // SAFETY: as in `public`.
             let public = unsafe { slot.cast::<Public>().as_ref() };
-            if let Some(id) = TaskId::from_bits(public.live.load(Ordering::Acquire)) {
+            if let Some(id) = public.id() {
                 all.push((index, id));
             }
         });

@@ -1,8 +1,8 @@
 //! The header of a task's slot.
 //!
-//! **Guarantees.** What other threads read ([`Public`]) stands first and is atomic; the owner
-//! writes it with plain stores. Everything else belongs to the loop's thread. A slot without a task
-//! is `DONE`, and its word is one that no waker of a task carries (until the generation wraps).
+//! **Guarantees.** What other threads read ([`Public`]) stands first; everything else belongs to the
+//! loop's thread. A slot without a task is `DONE`, and its word is one that no waker of a task carries
+//! (until the generation wraps).
 //!
 //! The context (D11) is one word here, none for tasks that inherit nothing, so that a program
 //! without context variables pays one store per spawn.
@@ -12,12 +12,12 @@ use super::body::TaskVTable;
 use super::context::Vars;
 use super::done::DoneCallbacks;
 use super::id::{TaskId, next_generation, pack, unpack};
+use super::public::Public;
 use super::requests::Requests;
 use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::panic::Location;
 use std::ptr::addr_of_mut;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 
 /// The first step was made.
@@ -60,21 +60,6 @@ pub(super) const ROOT: u32 = NONE;
 /// The scope in which no wait registers (`.bare()`).
 pub(super) const BARE: u32 = NONE - 1;
 
-/// What any thread may read.
-///
-/// A reader that knows the id of a pending task reads `flags`, then `live`: is that still the id, the
-/// flags were that task's. For this every store of flags releases: flags of a later task bring with
-/// them that the id has gone.
-#[repr(C)]
-pub(super) struct Public {
-    /// The task's id while it is pending, else 0.
-    pub(super) live: AtomicU64,
-    pub(super) flags: AtomicU32,
-    /// How many scopes of the task, itself included, keep a request. The owner's alone; it stands
-    /// here because here is room.
-    kept: AtomicU32,
-}
-
 /// What few tasks have.
 #[derive(Default)]
 pub(super) struct Cold {
@@ -108,6 +93,8 @@ pub(super) struct Header {
     private: Private,
 }
 
+// The model checker's atomics are larger.
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Header>() <= 96);
 
 // SAFETY: `place` is a field. `public` comes first, is valid as zeroes and not written by `init`.
@@ -127,7 +114,7 @@ unsafe impl Slot for Header {
         // SAFETY: the caller has the slot for itself.
         unsafe {
             addr_of_mut!((*this).private).write(private);
-            (*this).public.flags.store(DONE, Ordering::Relaxed);
+            (*this).public.set_flags(DONE);
         }
     }
 
@@ -160,12 +147,12 @@ impl Header {
     /// Whether the task is pending.
     #[inline]
     pub(super) fn is_live(&self) -> bool {
-        self.public.live.load(Ordering::Relaxed) != 0
+        self.public.is_live()
     }
 
     #[inline]
     pub(super) fn flags(&self) -> u32 {
-        self.public.flags.load(Ordering::Relaxed)
+        self.public.flags()
     }
 
     #[inline]
@@ -181,7 +168,7 @@ impl Header {
 
     #[inline]
     pub(super) fn set_flags(&self, flags: u32) {
-        self.public.flags.store(flags, Ordering::Release);
+        self.public.set_flags(flags);
     }
 
     #[inline]
@@ -211,12 +198,12 @@ impl Header {
 
     #[inline]
     pub(super) fn kept(&self) -> u32 {
-        self.public.kept.load(Ordering::Relaxed)
+        self.public.kept()
     }
 
     #[inline]
     pub(super) fn set_kept(&self, kept: u32) {
-        self.public.kept.store(kept, Ordering::Relaxed);
+        self.public.set_kept(kept);
     }
 
     /// The task's context variables.
@@ -238,16 +225,14 @@ impl Header {
         private.word.set(private.word.get() | pack(tag, 0, 0));
         private.id.set(id);
         private.vtable.set(Some(vtable));
-        self.set_flags(flags);
-        self.public.live.store(id, Ordering::Release);
+        self.public.begin(id, flags);
     }
 
     /// The task is pending no more. Returns its flags.
     #[inline]
     pub(super) fn end(&self, how: u32) -> u32 {
         let flags = self.flags() & !RUNNING | DONE | how;
-        self.public.live.store(0, Ordering::Release);
-        self.set_flags(flags);
+        self.public.end(flags);
         flags
     }
 

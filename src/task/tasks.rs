@@ -302,7 +302,7 @@ impl Tasks {
     /// Makes a task of the arena current, as `enter_task` does. False: somebody is current.
     #[inline]
     pub(super) fn enter_slot(&self, slot: &Header) -> bool {
-        let entered = self.shared.enter(slot.word());
+        let entered = self.shared.current.enter(slot.word());
         if entered {
             self.current.set(Some(NonNull::from(slot)));
         }
@@ -312,7 +312,7 @@ impl Tasks {
     /// Ends what `enter_slot` began. False: another task, or none, is current.
     #[inline]
     pub(super) fn leave_slot(&self, slot: &Header) -> bool {
-        let left = self.shared.leave(slot.word());
+        let left = self.shared.current.leave(slot.word());
         if left {
             self.current.set(None);
         }
@@ -327,7 +327,7 @@ impl Tasks {
             }
             _ => None,
         });
-        self.shared.swap(new)
+        self.shared.current.swap(new)
     }
 
     /// The slot of the current task, if waits register with it now.
