@@ -25,7 +25,7 @@ pub trait ForeignTask: Send + Sync {
     fn id(&self) -> TaskId;
     /// Its name.
     fn name(&self) -> String;
-    /// The loop it belongs to.
+    /// The loop it belongs to, always the same.
     fn loop_id(&self) -> LoopId;
     /// Whether it has ended.
     fn done(&self) -> bool;
@@ -234,20 +234,23 @@ impl fmt::Display for RegistryError {
 
 impl std::error::Error for RegistryError {}
 
-static FOREIGN: Mutex<Vec<Weak<dyn ForeignTask>>> = Mutex::new(Vec::new());
+/// The foreign tasks and their loops: a listing of one loop does not even borrow the tasks of others.
+type Table = Vec<(LoopId, Weak<dyn ForeignTask>)>;
 
-fn foreign<R>(f: impl FnOnce(&mut Vec<Weak<dyn ForeignTask>>) -> R) -> R {
+static FOREIGN: Mutex<Table> = Mutex::new(Vec::new());
+
+fn foreign<R>(f: impl FnOnce(&mut Table) -> R) -> R {
     f(&mut FOREIGN.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Makes a task of a foreign kind visible to [`all_tasks`]. Keeps no strong reference. Registering
 /// again changes nothing. asyncio: `_register_task`.
 pub fn register_task(task: &Arc<dyn ForeignTask>) {
-    let new = Arc::downgrade(task);
+    let (of, new) = (task.loop_id(), Arc::downgrade(task));
     foreign(|table| {
-        table.retain(|known| known.strong_count() > 0);
-        if !table.iter().any(|known| Weak::ptr_eq(known, &new)) {
-            table.push(new);
+        table.retain(|(_, known)| known.strong_count() > 0);
+        if !table.iter().any(|(_, known)| Weak::ptr_eq(known, &new)) {
+            table.push((of, new));
         }
     });
 }
@@ -256,7 +259,7 @@ pub fn register_task(task: &Arc<dyn ForeignTask>) {
 /// asyncio: `_unregister_task`.
 pub fn unregister_task(task: &Arc<dyn ForeignTask>) {
     let gone = Arc::downgrade(task);
-    foreign(|table| table.retain(|known| !Weak::ptr_eq(known, &gone)));
+    foreign(|table| table.retain(|(_, known)| !Weak::ptr_eq(known, &gone)));
 }
 
 /// The loop, which must be the one running on this thread.
@@ -357,9 +360,12 @@ pub fn all_tasks(loop_id: Option<LoopId>) -> Result<Vec<TaskRef>, RegistryError>
         }
     }
     // The tasks are asked outside the lock: they run code of others.
-    let known: Vec<_> = foreign(|table| table.iter().filter_map(Weak::upgrade).collect());
+    let known: Vec<_> = foreign(|table| {
+        let own = table.iter().filter(|(of, _)| *of == id);
+        own.filter_map(|(_, task)| task.upgrade()).collect()
+    });
     for task in known {
-        if task.loop_id() == id && !task.done() {
+        if !task.done() {
             all.push(TaskRef::foreign(task));
         }
     }
