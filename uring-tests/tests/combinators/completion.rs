@@ -129,6 +129,38 @@ on_both_drivers! {
         });
     }
 
+    /// Waits of several tasks, each of which has to be woken.
+    fn asc_03_a_timeout_ends_every_wait(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            let waits = as_completed([5, 6, 7].map(nap), Some(seconds(2)));
+            let mut waits: Vec<_> = waits.map(create_task).collect();
+            sleep(seconds(3)).await.unwrap();
+            for (at, wait) in waits.iter_mut().enumerate() {
+                let ended = wait.result().unwrap_or_else(|| panic!("wait {at} goes on"));
+                let failure = ended.unwrap().unwrap_err();
+                assert_eq!(failure.into_error(), Some(TimeoutError));
+            }
+            sleep(seconds(10)).await.unwrap();
+        });
+    }
+
+    /// What ended in time is handed out later, too; what ended too late never.
+    fn asc_03_a_task_that_ends_after_the_timeout_is_not_handed_out(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            let mut tasks = as_completed([1, 5, 6].map(nap), Some(seconds(2)));
+            sleep(seconds(3)).await.unwrap();
+            assert_eq!(tasks.next().unwrap().await.unwrap(), 1);
+            sleep(seconds(10)).await.unwrap();
+            let failure = tasks.next().unwrap().await.unwrap_err();
+            assert_eq!(failure.into_error(), Some(TimeoutError));
+            let failure = tasks.next_task().await.unwrap().unwrap_err();
+            assert_eq!(failure.into_error(), Some(TimeoutError));
+            assert!(tasks.next().is_none());
+        });
+    }
+
     fn asc_03_an_unused_timeout_leaves_no_timer(kind: DriverKind) {
         let l = Watch::by_hand(kind);
         let core = l.core().clone();

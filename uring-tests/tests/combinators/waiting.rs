@@ -309,6 +309,22 @@ on_both_drivers! {
         assert!(outer.cancelled());
     }
 
+    /// Cancelled while the inner one cleans up after the expiry, it is not a timeout any more.
+    fn wfr_06_a_cancellation_after_the_expiry_wins(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        let inner = async {
+            let slept = sleep(HOUR).await;
+            drop(sleep(HOUR).await);
+            slept
+        };
+        let outer = l.create_task(wait_for(inner, Some(seconds(1)))).unwrap();
+        l.run(sleep(seconds(2))).unwrap();
+        assert!(!outer.done(), "it cleans up");
+        outer.cancel();
+        l.turn();
+        assert!(outer.cancelled());
+    }
+
     fn wfr_07_done_and_cancelled_in_the_same_moment_the_cancellation_wins(kind: DriverKind) {
         let l = Watch::by_hand(kind);
         let inner = l.create_task(async {

@@ -2,6 +2,7 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -163,6 +164,14 @@ on_both_drivers! {
         });
         assert_eq!(refused.unwrap_err(), LoopError::Closed);
         assert_eq!(order.take(), ["dropped"]);
+        // Nor is a factory asked.
+        let asked = order.clone();
+        l.set_task_factory(Some(Rc::new(move |l, body, options| {
+            asked.add("asked");
+            l.new_task_dyn(body, options)
+        })));
+        assert_eq!(l.create_task(async {}).unwrap_err(), LoopError::Closed);
+        assert_eq!(order.take(), [""; 0]);
         assert!(l.told().is_empty());
     }
 
@@ -182,5 +191,11 @@ on_both_drivers! {
         named.set_name(format!("{} {}", 1, 2.5));
         assert_eq!(seen.name(), "1 2.5");
         assert_eq!(l.run(named).unwrap(), "1 2.5");
+        // A name is forgotten with its task.
+        let name: Arc<str> = "forgotten".into();
+        drop(l.create_task_with(async {}, TaskOptions::named(name.clone())));
+        assert_eq!(Arc::strong_count(&name), 2);
+        l.turn();
+        assert_eq!(Arc::strong_count(&name), 1);
     }
 }

@@ -139,7 +139,16 @@ on_both_drivers! {
         leave_task(id, &own.as_ref()).unwrap();
         run.run_once().unwrap();
         assert!(own.done());
-        assert!(matches!(enter_task(id, &own.as_ref()), Err(RegistryError::NotPending(_))));
+        let ended = own.as_ref();
+        assert!(matches!(enter_task(id, &ended), Err(RegistryError::NotPending(_))));
+        // Nor does one that came into its place stand for it.
+        drop(own);
+        let successor = l.create_task(async {}).unwrap();
+        assert!(matches!(enter_task(id, &ended), Err(RegistryError::NotPending(_))));
+        assert!(matches!(swap_current_task(id, Some(&ended)), Err(RegistryError::NotPending(_))));
+        assert_eq!(current_of(id), None);
+        run.run_once().unwrap();
+        assert!(successor.done());
         drop(run);
         assert!(matches!(enter_task(id, &task), Err(RegistryError::NotRunning(_))));
         assert!(matches!(leave_task(id, &task), Err(RegistryError::NotRunning(_))));
@@ -298,7 +307,9 @@ on_both_drivers! {
         .unwrap();
         assert!(finished.is_done() && pending.is_done());
         assert_eq!(finished.state(), TaskState::Done);
-        assert!(!format!("{finished:?} {pending:?}").is_empty());
+        // The loop forgot their names, they did not.
+        assert_eq!((finished.name(), pending.name()), ("finished".into(), "pending".into()));
+        assert!(format!("{finished:?}").starts_with("<Task done name='finished' Task-"));
         assert!(all_tasks(Some(finished.loop_id())).unwrap().is_empty());
         drop((finished, pending));
     }
@@ -367,6 +378,45 @@ on_both_drivers! {
         l.turn();
         assert!(task.done());
         assert_eq!(names(l.id()), ["heir"]);
+    }
+
+    /// Nothing is locked while tasks of others are asked what they are.
+    fn reg_11_a_task_may_use_the_registry_while_it_is_asked(kind: DriverKind) {
+        struct Nosy(TaskId, LoopId, AtomicBool);
+        impl Nosy {
+            /// Lists, registers and unregisters, but not for its own sake.
+            fn look(&self) {
+                if !self.2.swap(true, Ordering::SeqCst) {
+                    drop(names(self.1));
+                    drop(registered(&Foreign::new(self.1, "guest")));
+                    self.2.store(false, Ordering::SeqCst);
+                }
+            }
+        }
+        impl ForeignTask for Nosy {
+            fn id(&self) -> TaskId {
+                self.0
+            }
+            fn name(&self) -> String {
+                self.look();
+                "nosy".to_owned()
+            }
+            fn loop_id(&self) -> LoopId {
+                self.look();
+                self.1
+            }
+            fn done(&self) -> bool {
+                self.look();
+                false
+            }
+        }
+        let l = Watch::new(kind);
+        let nosy = Arc::new(Nosy(TaskId::unique(), l.id(), AtomicBool::new(false)));
+        let nosy: Arc<dyn ForeignTask> = nosy;
+        register_task(&nosy);
+        assert_eq!(names(l.id()), ["nosy"]);
+        unregister_task(&nosy);
+        assert!(names(l.id()).is_empty());
     }
 
     fn reg_12_the_current_task_is_per_loop_and_swap_returns_the_one_before(kind: DriverKind) {
@@ -456,5 +506,11 @@ on_both_drivers! {
         assert!(local.cancel());
         l.turn();
         assert!(task.done() && l.core().tasks().local(&reference).is_none());
+        // Nor is a task that came into its place taken for it.
+        drop(task);
+        let successor = sleeper(&l);
+        assert!(l.core().tasks().local(&reference).is_none());
+        successor.abort();
+        l.turn();
     }
 }

@@ -1,12 +1,13 @@
 //! `sleep` and `timeout`, by a clock that is turned by hand.
 
-use std::future::{pending, ready};
+use std::future::{Future, pending, poll_fn, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::join;
 use ringloop::{
-    Cancelled, EventLoopExt, JoinError, RunError, TimeoutError, get_running_loop, sleep, timeout,
-    timeout_at, yield_now,
+    Cancelled, EventLoopExt, JoinError, RunError, TimeoutError, create_task, get_running_loop,
+    sleep, timeout, timeout_at, yield_now,
 };
 use uring_tests::on_both_drivers;
 use uring_tests::order::{Dropped, Order};
@@ -28,6 +29,31 @@ on_both_drivers! {
         let start = l.time();
         l.run(sleep(Duration::from_millis(2))).unwrap();
         assert!(l.time() + 1 >= start + 2_000_000);
+    }
+
+    /// It wakes the task that polled it last, and no later than was said at first.
+    fn slp_01_a_sleep_that_has_begun_may_move_to_another_task(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            let mut nap = Box::pin(sleep(seconds(5)));
+            let begun = poll_fn(|cx| Poll::Ready(nap.as_mut().poll(cx).is_pending()));
+            assert!(begun.await);
+            sleep(seconds(2)).await.unwrap();
+            let moved = timeout(seconds(60), create_task(nap)).await;
+            moved.expect("it is woken").unwrap().unwrap();
+            assert_eq!(now(), 5);
+        });
+        assert_eq!(l.stats().timers, 0);
+    }
+
+    fn slp_01_the_longest_sleep_is_for_ever(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        let task = l.create_task(sleep(Duration::MAX)).unwrap();
+        l.run(sleep(HOUR)).unwrap();
+        assert!(!task.done());
+        task.abort();
+        l.turn();
+        assert_eq!(l.stats().timers, 0);
     }
 
     fn slp_02_a_sleep_of_zero_gives_way_for_one_iteration(kind: DriverKind) {

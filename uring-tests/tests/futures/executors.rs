@@ -61,6 +61,27 @@ on_both_drivers! {
         l.close();
     }
 
+    /// An idle thread is enough for one job and not for two. How quickly it takes the first one up is
+    /// not known, so there are many rounds.
+    fn thr_02_two_functions_do_not_share_one_idle_thread(kind: DriverKind) {
+        let l = lab(kind);
+        let own = l.event_loop.clone();
+        l.run(async move {
+            for _ in 0..50 {
+                own.set_default_executor(ThreadPoolExecutor::new(2, "two")).unwrap();
+                to_thread(|| ()).await.unwrap();
+                let both = Arc::new(Barrier::new(2));
+                let meet = || {
+                    let both = both.clone();
+                    create_task(to_thread(move || both.wait().is_leader()))
+                };
+                let (one, two) = (meet(), meet());
+                assert_ne!(one.await.unwrap().unwrap(), two.await.unwrap().unwrap());
+            }
+        });
+        l.close();
+    }
+
     /// Copied when it is awaited; changes stay there.
     fn thr_03_the_callers_context_variables_are_seen(kind: DriverKind) {
         static WHO: ContextVar<&str> = ContextVar::new("who");

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringloop::event_loop::{TaskFactory, create_eager_task_factory, eager_task_factory};
-use ringloop::task::{Ended, LoopExit, TaskOptions, all_tasks, current, current_task, exit_loop};
+use ringloop::task::{
+    Ended, FutureBody, LoopExit, TaskOptions, all_tasks, current, current_task, exit_loop,
+};
 use ringloop::{
     Builder, Cancelled, Context, ContextVar, EventLoopExt, JoinError, Task, create_task,
     create_task_with, gather, get_running_loop, sleep, staggered_race, task_group, yield_now,
@@ -14,7 +16,7 @@ use ringloop::{
 use uring_tests::lab::{Lab, lab};
 use uring_tests::on_both_drivers;
 use uring_tests::order::Order;
-use uring_tests::tasks::{me, ticks};
+use uring_tests::tasks::{me, panic_of, ticks};
 
 static VAR: ContextVar<i32> = ContextVar::new("var");
 
@@ -52,6 +54,22 @@ on_both_drivers! {
             yield_now().await.unwrap();
             let given: Option<std::sync::Arc<str>> = Some("given".into());
             assert_eq!(made.take(), [(given, None), (None, Some(true))], "all options come");
+        });
+    }
+
+    /// Its output would be read as what it is not.
+    fn tfc_01_the_task_of_another_body_is_refused(kind: DriverKind) {
+        lab(kind, |l| async move {
+            l.event_loop.set_task_factory(Some(Rc::new(|l, _, options| {
+                l.new_task_dyn(&mut FutureBody::new(async { "another" }), options)
+            })));
+            let text = panic_of(|| create_task(async { 5 }));
+            assert!(text.starts_with("the loop returns the task of the body it was given"), "{text}");
+            l.event_loop.set_task_factory(None);
+            l.turns(1).await;
+            let raw = Task::<u32>::from_raw(create_task(async { 5_i32 }).into_raw());
+            let task = Task::<i32>::from_raw(raw.unwrap_err()).unwrap();
+            assert_eq!(task.await.unwrap(), 5);
         });
     }
 
@@ -225,6 +243,21 @@ on_both_drivers! {
         let task = l.event_loop.create_task_with(async { 1 }, eager()).unwrap();
         assert!(!task.done());
         assert_eq!(l.run(task).unwrap(), 1);
+        l.close();
+    }
+
+    /// Nor while another loop runs in the thread: its own run makes the first step.
+    fn eag_08_while_another_loop_runs_there_is_no_eager_start(kind: DriverKind) {
+        let [l, other] = [(); 2].map(|()| Lab::new(&Builder::new().driver(kind)));
+        let maker = l.event_loop.clone();
+        let task = other.run(async move {
+            let body = async { me().as_ref().loop_id() };
+            let task = maker.create_task_with(body, eager()).unwrap();
+            assert!(!task.done());
+            Some(task)
+        });
+        assert_eq!(l.run(task.unwrap()).unwrap(), l.core().tasks().loop_id());
+        other.close();
         l.close();
     }
 

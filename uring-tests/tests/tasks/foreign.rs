@@ -1,5 +1,6 @@
 //! Tasks on loops that are not ours, and loops that make tasks their own way.
 
+use std::cell::Cell;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -118,6 +119,18 @@ on_both_drivers! {
         });
         let name = "of the outer loop".to_owned();
         assert_eq!(names.unwrap(), (name.clone(), name));
+        // A factory is given this loop, too, and not the one inside.
+        let given = Rc::new(Cell::new(0));
+        let count = given.clone();
+        l.set_task_factory(Some(Rc::new(move |event_loop, body, options| {
+            assert!(event_loop.base().is_some());
+            count.set(count.get() + 1);
+            event_loop.new_task_dyn(body, options)
+        })));
+        let task = l.create_task(async {}).unwrap();
+        assert_eq!((given.get(), task.get_name().as_str()), (1, "of the outer loop"));
+        l.set_task_factory(None);
+        l.run_until_complete(task).unwrap().unwrap();
         l.close().unwrap();
     }
 }

@@ -240,6 +240,13 @@ on_both_drivers! {
             let task = create_task(async { panic!("read") });
             l.turns(1).await;
             assert_eq!(task.exception().as_deref(), Some("read"));
+            // As often as one likes, and the panic stays for who takes it.
+            assert_eq!(task.exception().as_deref(), Some("read"));
+            let error = task.await.unwrap_err();
+            assert_eq!(error.to_string(), "task panicked: read");
+            let task = create_task(async { panic!("only read") });
+            l.turns(1).await;
+            assert_eq!(task.exception().as_deref(), Some("only read"));
             drop(task);
             let task = create_task(async { panic!("taken") });
             let error = task.await.unwrap_err();
