@@ -8,8 +8,8 @@ use std::time::Duration;
 use ringloop::event_loop::{BindError, ConnectErrors, Family, Hints, SocketType};
 use ringloop::{AbstractEventLoop, ConnectOptions, EventLoopExt, JoinError, yield_now};
 use uring_tests::net::{
-    Recorder, Seen, Silent, as_stream, assert_cancelled, inet, own_addr, refusing, run_loop,
-    run_on, settled_fds,
+    Recorder, Seen, Silent, as_stream, assert_cancelled, has_ipv6, inet, own_addr, refusing,
+    run_loop, run_on, settled_fds,
 };
 use uring_tests::wrapped::{Wrapper, stream};
 use uring_tests::{isolated, on_both_drivers, open_fds};
@@ -284,6 +284,14 @@ on_both_drivers! {
                 error.to_string(),
                 "no matching local address with family=IPv4 found"
             );
+            if has_ipv6() {
+                let options = ConnectOptions::new("::1", address.port());
+                let error = failure(&event_loop, options.local_addr("127.0.0.1", 0)).await;
+                assert_eq!(
+                    error.to_string(),
+                    "no matching local address with family=IPv6 found"
+                );
+            }
         });
     }
 

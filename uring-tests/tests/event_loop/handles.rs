@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ringloop::EventLoopExt;
 use ringloop::event_loop::TimerHandle;
+use ringloop::task::{CallOnce, Callbacks};
 use uring_tests::on_both_drivers;
 use uring_tests::order::{Dropped, Order};
 use uring_tests::watch::Watch;
@@ -189,6 +190,16 @@ on_both_drivers! {
         assert_eq!(one.partial_cmp(same), Some(Ordering::Equal));
         one.cancel();
         assert!(one == *same);
+        // Two handles of one timer, of which one was cancelled, and then the other.
+        let callbacks = Rc::new(Callbacks::new());
+        let key = callbacks.insert(&mut CallOnce::new(|| ()));
+        let [one, twin] = [2, 2].map(|when| TimerHandle::of(&callbacks, key, when));
+        assert!(one == twin);
+        one.cancel();
+        assert!(one != twin);
+        assert_eq!(one.partial_cmp(&twin), None);
+        twin.cancel();
+        assert!(one == twin);
         // The first timers of two loops have the same place in their arenas.
         let elsewhere = Watch::by_hand(kind);
         let first = Watch::by_hand(kind);

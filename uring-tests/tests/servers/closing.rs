@@ -1,9 +1,11 @@
 //! The end of servers, and who waits for it.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
+use std::task::Poll;
 
 use ringloop::{
     AbstractEventLoop, BaseProtocol, EventLoopExt, Lease, Protocol, Server, ServerOptions,
@@ -296,6 +298,25 @@ on_both_drivers! {
             let text = error.to_string();
             assert!(text.ends_with("is already being awaited on serve_forever()"), "{text}");
             assert!(server.is_serving());
+            server.close();
+            assert_cancelled(task.await);
+        });
+    }
+
+    /// Dropped, it neither closes the server nor stands in the way of the next one.
+    fn srv_05_a_dropped_serve_forever_can_be_begun_again(kind: DriverKind) {
+        run_on(kind, |event_loop| async move {
+            let (server, _, _) = serve(&event_loop).await;
+            let mut dropped = Box::pin(server.serve_forever());
+            let begun = poll_fn(|cx| Poll::Ready(dropped.as_mut().poll(cx))).await;
+            assert!(begun.is_pending());
+            drop(dropped);
+            assert!(server.is_serving());
+            let handle = server.clone();
+            let again = async move { handle.serve_forever().await };
+            let task = event_loop.create_task(again).expect("the loop runs");
+            yield_now().await.expect("nobody cancels this");
+            assert!(!task.done());
             server.close();
             assert_cancelled(task.await);
         });

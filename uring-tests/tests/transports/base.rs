@@ -255,6 +255,33 @@ on_both_drivers! {
         });
     }
 
+    /// From the close on it takes nothing out of its socket, however much it still has to send: no
+    /// receive eats buffers, and the peer feels it.
+    fn trn_07_a_closing_transport_takes_nothing_more(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            for pair in Pair::BOTH {
+                let (near, far) = clogged(&lab, pair).await;
+                near.transport().write(&pattern(FLOOD)).unwrap();
+                lab.settle().await;
+                // The send and the receive; the far end is paused.
+                assert_eq!(lab.stats().live_operations, 2);
+                near.transport().close();
+                lab.settle().await;
+                assert_eq!(lab.stats().live_operations, 1);
+                far.transport().write(&pattern(FLOOD)).unwrap();
+                lab.settle().await;
+                let unsent = far.transport().get_write_buffer_size();
+                assert!(unsent > FLOOD / 2, "{pair:?}: only {unsent} bytes wait");
+                assert_eq!(lab.stats().lent_buffers, 0);
+                far.transport().resume_reading();
+                near.wait(Lost).await;
+                far.wait(Lost).await;
+                assert_eq!(near.calls(), [Made, Pause, Resume, Lost]);
+                assert_eq!(near.lost_with(), None);
+            }
+        });
+    }
+
     /// What is unsent is dropped, nothing is in flight any more, a second abort changes nothing.
     fn trn_08_pro_08_abort_drops_everything(kind: DriverKind) {
         lab(kind, |lab| async move {

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{ErrorKind, Write};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use uring_tests::lab::{lab, lab_on};
@@ -182,6 +183,30 @@ on_both_drivers! {
         });
     }
 
+    /// In the middle of what was received: the rest goes to the new protocol, in one piece.
+    fn buf_05_the_rest_goes_to_the_new_protocol(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            let (near, mut far) = unix_pair();
+            let (old, new) = (Recorder::new(), Recorder::new());
+            let next = new.clone();
+            old.hook(move |me, call| {
+                if call == Data {
+                    me.transport().set_protocol(next.clone().into());
+                }
+            });
+            let buffered = Buffered::new(&old, 10);
+            let transport = lab.transport(near, buffered.kind()).await;
+            far.write_all(&pattern(35)).unwrap();
+            lab.until("it is delivered", || old.received() + new.received() == 35).await;
+            assert_eq!(old.data(), pattern(35)[..10]);
+            assert_eq!(new.data(), pattern(35)[10..]);
+            assert_eq!((buffered.updates.get(), new.deliveries()), (1, 1));
+            transport.close();
+            new.wait(Lost).await;
+            assert_eq!(old.calls(), [Made, Data]);
+        });
+    }
+
     fn buf_06_bytes_spread_over_several_buffers(kind: DriverKind) {
         lab(kind, |lab| async move {
             let (near, mut far) = unix_pair();
@@ -233,6 +258,33 @@ on_both_drivers! {
             recorder.wait(Lost).await;
             assert_eq!(recorder.data(), pattern(35));
             assert_eq!(recorder.calls(), [Made, Data, Eof, Lost]);
+        });
+    }
+
+    /// With more behind it: the rest of the one comes before the next.
+    fn buf_06_pause_between_buffers_with_more_behind(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            // Three receives, all of which the kernel has before anybody reads.
+            const LEN: usize = 48_000;
+            let (near, mut far) = UnixStream::pair().unwrap();
+            far.write_all(&pattern(LEN)).unwrap();
+            let recorder = Recorder::with(|me, call| {
+                if call == Data {
+                    me.transport().pause_reading();
+                }
+            });
+            let transport = lab.transport(near, Buffered::new(&recorder, 5_000).kind()).await;
+            recorder.wait(Data).await;
+            while recorder.received() < LEN {
+                let before = recorder.received();
+                lab.settle().await;
+                assert_eq!(recorder.received(), before);
+                transport.resume_reading();
+                recorder.wait_received(before + 1).await;
+            }
+            assert!(recorder.data() == pattern(LEN));
+            transport.close();
+            recorder.wait(Lost).await;
         });
     }
 
