@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use ringloop::Builder;
 use ringloop::driver::epoll::{EpollDriver, EpollOptions};
+use ringloop::driver::uring::{UringDriver, UringOptions};
 use ringloop::driver::{
     Chunk, Complete, Driver, DriverKind, Engine, Event, Fd, Gather, Key, Op, Park, Target,
 };
@@ -183,6 +184,26 @@ impl Rig {
         self.log.events.borrow_mut().clear();
         let lost = self.engine.close(CLOSE_DEADLINE);
         assert!(lost.is_empty(), "never came back: {lost:?}");
+    }
+}
+
+impl From<UringOptions> for Rig {
+    /// # Panics
+    /// When io_uring refuses them.
+    fn from(options: UringOptions) -> Self {
+        Self::new(Box::new(
+            UringDriver::new(options).expect("io_uring is allowed here"),
+        ))
+    }
+}
+
+impl From<EpollOptions> for Rig {
+    /// # Panics
+    /// When the process has no descriptor left.
+    fn from(options: EpollOptions) -> Self {
+        Self::new(Box::new(
+            EpollDriver::new(options).expect("epoll is always there"),
+        ))
     }
 }
 

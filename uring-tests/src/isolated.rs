@@ -7,7 +7,8 @@ use std::process::Command;
 
 use crate::run::current_test;
 
-const MARK: &str = "RINGLOOP_TEST_ISOLATED";
+/// Names the test, in the process that runs nothing else.
+pub const MARK: &str = "RINGLOOP_TEST_ISOLATED";
 
 /// Runs `body` in a process that runs nothing but the current test.
 ///

@@ -107,3 +107,60 @@ macro_rules! on_both_drivers {
         }
     )+};
 }
+
+/// Declares tests of what belongs to one driver, or to none (then `Epoll`, which is always there).
+///
+/// They have the same watchdog as those of [`on_both_drivers!`], and those of `Uring` prove the refusal
+/// where io_uring is known to be blocked.
+///
+/// ```
+/// uring_tests::on_one_driver! { Epoll:
+///     /// What it shows.
+///     fn epoll_is_always_there() {
+///         uring_tests::drive::Rig::open(uring_tests::DriverKind::Epoll);
+///     }
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! on_one_driver {
+    ($kind:ident: $($(#[$meta:meta])* fn $name:ident() $body:block)+) => {$(
+        $(#[$meta])*
+        #[test]
+        fn $name() {
+            fn body(_: $crate::DriverKind) $body
+            let name = concat!(module_path!(), "::", stringify!($name));
+            $crate::run_variant(name, $crate::DriverKind::$kind, body)
+        }
+    )+};
+}
+
+/// The same with a [`Rig`](drive::Rig) on a driver with these options, of which nothing may be left at
+/// the end.
+///
+/// ```
+/// use ringloop::driver::{Op, epoll::EpollOptions};
+///
+/// uring_tests::with_rig! { Epoll:
+///     fn nothing_takes_no_time(rig = EpollOptions::default()) {
+///         assert_eq!(rig.run(Op::Nop).result, 0);
+///     }
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! with_rig {
+    ($kind:ident: $($(#[$meta:meta])* fn $name:ident($rig:ident = $options:expr) $body:block)+) => {
+        $crate::on_one_driver! { $kind: $(
+            $(#[$meta])*
+            fn $name() {
+                let mut rig = $crate::drive::Rig::from($options);
+                {
+                    let $rig: &mut $crate::drive::Rig = &mut rig;
+                    $body
+                }
+                rig.close();
+            }
+        )+}
+    };
+}

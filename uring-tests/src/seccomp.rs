@@ -32,8 +32,16 @@ pub fn refuse(calls: &[libc::c_long], errno: i32) -> io::Result<()> {
     }
     let answer = libc::SECCOMP_RET_ERRNO | errno as u32;
     steps[2 + calls.len()] = step(libc::BPF_RET | libc::BPF_K, answer, 0);
+    install(&mut steps[..calls.len() + 3])
+}
+
+/// Sets a filter for this thread, and all that it starts. Allocates nothing.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn install(steps: &mut [libc::sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog {
-        len: (calls.len() + 3) as u16,
+        len: steps.len() as u16,
         filter: steps.as_mut_ptr(),
     };
     // SAFETY: both calls take plain numbers, the second also a program that lives during the call.

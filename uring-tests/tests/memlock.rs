@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use ringloop::driver::uring::{UringDriver, UringOptions};
 use ringloop::driver::{Driver, DriverKind};
 use uring_tests::drive::{Rig, fd, received, recv, send, tcp_pair};
-use uring_tests::{Leg, run_variant};
+use uring_tests::{Leg, on_one_driver};
 
 fn driver() -> UringDriver {
     UringDriver::new(UringOptions::default()).expect("io_uring fits into the locked memory")
@@ -48,14 +48,12 @@ fn comes_back(_kind: DriverKind) {
     }
 }
 
-#[test]
-fn a_limit_on_locked_memory_makes_the_sizes_smaller() {
-    let name = "memlock::a_limit_on_locked_memory_makes_the_sizes_smaller";
-    run_variant(name, DriverKind::Uring, limit_shows);
-}
+on_one_driver! { Uring:
+    fn a_limit_on_locked_memory_makes_the_sizes_smaller() {
+        limit_shows(DriverKind::Uring);
+    }
 
-#[test]
-fn the_memory_of_a_closed_ring_comes_back() {
-    let name = "memlock::the_memory_of_a_closed_ring_comes_back";
-    run_variant(name, DriverKind::Uring, comes_back);
+    fn the_memory_of_a_closed_ring_comes_back() {
+        comes_back(DriverKind::Uring);
+    }
 }

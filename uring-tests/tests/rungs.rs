@@ -15,8 +15,8 @@ use ringloop::{
     AbstractEventLoop, Builder, ConnectOptions, EventLoopExt, ServerOptions, UnixConnectOptions,
     UnixServerOptions, block_on, get_running_loop,
 };
+use uring_tests::TempDir;
 use uring_tests::drive::pattern;
-use uring_tests::{TempDir, run_variant};
 
 /// Sends back what comes, then the end.
 async fn echo(mut reader: StreamReader, writer: StreamWriter) -> std::io::Result<()> {
@@ -109,13 +109,9 @@ fn holds(list: &str, line: &str) {
 }
 
 macro_rules! rungs {
-    ($($name:ident = $list:literal, $line:literal;)+) => {$(
-        #[test]
-        fn $name() {
-            let name = concat!("rungs::", stringify!($name));
-            run_variant(name, DriverKind::Uring, |_| holds($list, $line));
-        }
-    )+};
+    ($($name:ident = $list:literal, $line:literal;)+) => {
+        uring_tests::on_one_driver! { Uring: $(fn $name() { holds($list, $line); })+ }
+    };
 }
 
 rungs! {

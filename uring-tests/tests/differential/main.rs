@@ -23,7 +23,7 @@ mod world;
 
 use ringloop::driver::DriverKind;
 use script::script;
-use uring_tests::{Rng, run_variant};
+use uring_tests::{Rng, on_one_driver};
 use world::World;
 
 /// Scripts in one run, and steps in each.
@@ -57,9 +57,8 @@ fn compare(_: DriverKind) {
     }
 }
 
-#[test]
-fn both_drivers_answer_a_random_script_alike() {
-    let name = "differential::both_drivers_answer_a_random_script_alike";
-    // Where io_uring is blocked there is nothing to compare with: the refusal is proved instead.
-    run_variant(name, DriverKind::Uring, compare);
+on_one_driver! { Uring:
+    fn both_drivers_answer_a_random_script_alike() {
+        compare(DriverKind::Uring);
+    }
 }

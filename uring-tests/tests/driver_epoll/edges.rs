@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use ringloop::driver::epoll::EpollOptions;
 use ringloop::driver::{Op, Park};
 use uring_tests::drive::{Rig, fd, gather, recv, tcp_pair};
+use uring_tests::with_rig;
 
 use super::{message_pair, renumbered};
 
@@ -27,7 +28,7 @@ fn read_in_turn(rig: &mut Rig, fd: &ringloop::driver::Fd, len: usize) -> Vec<u8>
     bytes
 }
 
-tests! {
+with_rig! { Epoll:
     fn a_message_costs_a_wait_a_receive_and_a_send(rig = EpollOptions::default()) {
         let (mut near, far) = tcp_pair().unwrap();
         let far = fd(far);

@@ -5,16 +5,12 @@
 use std::io::Write;
 
 use ringloop::driver::epoll::{EpollDriver, EpollOptions};
-use ringloop::driver::{Completions, Driver, DriverKind, Op, OpTable, Park};
+use ringloop::driver::{Completions, Driver, Op, OpTable, Park};
 use uring_tests::drive::{Rig, fd, tcp_pair};
-use uring_tests::{isolated, open_fds, run_variant};
+use uring_tests::{isolated, on_one_driver, open_fds};
 
-use super::rig;
-
-#[test]
-fn a_driver_that_was_shut_down_holds_no_epoll_instance() {
-    let name = "ending::a_driver_that_was_shut_down_holds_no_epoll_instance";
-    run_variant(&format!("driver_epoll::{name}"), DriverKind::Epoll, |_| {
+on_one_driver! { Epoll:
+    fn a_driver_that_was_shut_down_holds_no_epoll_instance() {
         isolated(|| {
             let before = open_fds();
             let mut driver = EpollDriver::new(EpollOptions::default()).unwrap();
@@ -27,16 +23,12 @@ fn a_driver_that_was_shut_down_holds_no_epoll_instance() {
             drop(driver);
             assert_eq!(open_fds(), before);
         });
-    });
-}
+    }
 
-/// In a forked child neither a park nor a drop takes an edge of the parent's.
-#[test]
-fn a_forked_child_leaves_the_instance_alone() {
-    let name = "driver_epoll::ending::a_forked_child_leaves_the_instance_alone";
-    run_variant(name, DriverKind::Epoll, |_| {
+    /// In a forked child neither a park nor a drop takes an edge of the parent's.
+    fn a_forked_child_leaves_the_instance_alone() {
         isolated(|| {
-            let mut ours = rig(EpollOptions::default());
+            let mut ours = Rig::from(EpollOptions::default());
             let (mut near, far) = tcp_pair().unwrap();
             let key = ours.submit(Op::RecvMulti { fd: fd(far) });
             ours.poll();
@@ -59,7 +51,7 @@ fn a_forked_child_leaves_the_instance_alone() {
             assert_eq!(ours.receive(key, 15), b"before the fork");
             ours.close();
         });
-    });
+    }
 }
 
 /// What a loop of the parent would do when the child ends it.

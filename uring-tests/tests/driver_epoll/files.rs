@@ -7,11 +7,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Barrier};
 
 use ringloop::driver::epoll::EpollOptions;
-use ringloop::driver::{Buf, DriverKind, Fd, Op};
+use ringloop::driver::{Buf, Fd, Op};
 use ringloop::sys::threads::{KEEP_IDLE, Threads};
-use uring_tests::{TempDir, run_variant};
-
-use super::rig;
+use uring_tests::drive::Rig;
+use uring_tests::{TempDir, on_one_driver, with_rig};
 
 fn open(dir: &TempDir, name: &str, flags: i32) -> Op {
     use std::os::unix::ffi::OsStringExt;
@@ -38,7 +37,7 @@ fn read_at(fd: &Fd, len: usize, offset: u64) -> Op {
     }
 }
 
-tests! {
+with_rig! { Epoll:
     fn files_are_opened_written_synced_and_read(rig = EpollOptions::default()) {
         let dir = TempDir::new();
         let key = rig.submit(open(&dir, "file", libc::O_RDWR | libc::O_CREAT));
@@ -59,12 +58,10 @@ tests! {
     }
 }
 
-#[test]
-fn a_queued_job_can_be_cancelled_and_a_running_one_completes() {
-    let name = "driver_epoll::files::a_queued_job_can_be_cancelled_and_a_running_one_completes";
-    run_variant(name, DriverKind::Epoll, |_| {
+on_one_driver! { Epoll:
+    fn a_queued_job_can_be_cancelled_and_a_running_one_completes() {
         let threads = Threads::new("one", 1, KEEP_IDLE);
-        let mut rig = rig(EpollOptions {
+        let mut rig = Rig::from(EpollOptions {
             threads: Some(threads.clone()),
             ..EpollOptions::default()
         });
@@ -96,16 +93,12 @@ fn a_queued_job_can_be_cancelled_and_a_running_one_completes() {
         // The pool was lent, not given.
         threads.submit(Box::new(|| {})).unwrap();
         assert_eq!(std::fs::read(dir.join("file")).unwrap(), b"second");
-    });
-}
+    }
 
-/// A job that does not end is named, and its buffer is the job's own.
-#[test]
-fn closing_does_not_wait_for_ever_for_a_thread() {
-    let name = "driver_epoll::files::closing_does_not_wait_for_ever_for_a_thread";
-    run_variant(name, DriverKind::Epoll, |_| {
+    /// A job that does not end is named, and its buffer is the job's own.
+    fn closing_does_not_wait_for_ever_for_a_thread() {
         use std::os::unix::ffi::OsStrExt;
-        let mut rig = rig(EpollOptions::default());
+        let mut rig = Rig::from(EpollOptions::default());
         let dir = TempDir::new();
         let path = dir.join("fifo");
         let c_path = CString::new(path.as_os_str().as_bytes()).unwrap();
@@ -124,5 +117,5 @@ fn closing_does_not_wait_for_ever_for_a_thread() {
         // Lets the thread go; what it opened is closed.
         drop(std::fs::File::options().write(true).open(path).unwrap());
         rig.close();
-    });
+    }
 }

@@ -3,27 +3,6 @@
 //!
 //! Not on both drivers: it is about one.
 
-/// Declares epoll's own tests: each runs under the watchdog with a driver of its own, which must
-/// have nothing left at the end.
-macro_rules! tests {
-    ($($(#[$meta:meta])* fn $name:ident($rig:ident = $options:expr) $body:block)+) => {$(
-        $(#[$meta])*
-        #[test]
-        fn $name() {
-            fn body(_: ringloop::driver::DriverKind) {
-                let mut rig = $crate::rig($options);
-                {
-                    let $rig: &mut uring_tests::drive::Rig = &mut rig;
-                    $body
-                }
-                rig.close();
-            }
-            let name = concat!(module_path!(), "::", stringify!($name));
-            uring_tests::run_variant(name, ringloop::driver::DriverKind::Epoll, body);
-        }
-    )+};
-}
-
 mod edges;
 mod ending;
 mod files;
@@ -32,15 +11,6 @@ mod sends;
 mod starving;
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-
-use ringloop::driver::epoll::{EpollDriver, EpollOptions};
-use uring_tests::drive::Rig;
-
-/// A driver driven by hand.
-fn rig(options: EpollOptions) -> Rig {
-    let driver = EpollDriver::new(options).expect("epoll is always there");
-    Rig::new(Box::new(driver))
-}
 
 /// A Unix socket pair that keeps message boundaries.
 fn message_pair() -> (OwnedFd, OwnedFd) {

@@ -7,12 +7,12 @@ use std::os::unix::net::UnixStream;
 
 use ringloop::driver::epoll::EpollOptions;
 use ringloop::driver::{Op, Park, SockAddr};
-use uring_tests::TempDir;
 use uring_tests::drive::{fd, tcp_pair};
+use uring_tests::{TempDir, with_rig};
 
 use super::is_nonblocking;
 
-tests! {
+with_rig! { Epoll:
     /// Somebody else took the connection between the edge and the accept.
     fn an_accept_that_finds_nothing_does_not_block(rig = EpollOptions::default()) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use ringloop::driver::epoll::EpollOptions;
 use ringloop::driver::{Fd, Op, Park};
 use uring_tests::drive::{Rig, fd, gather, pattern, send, tcp_pair};
+use uring_tests::with_rig;
 
 /// Fills the socket; what it took.
 fn fill(rig: &mut Rig, fd: &Fd) -> usize {
@@ -21,7 +22,7 @@ fn fill(rig: &mut Rig, fd: &Fd) -> usize {
     }
 }
 
-tests! {
+with_rig! { Epoll:
     fn a_whole_inline_send_alone_does_not_end_the_wait(rig = EpollOptions::default()) {
         let (mut near, far) = tcp_pair().unwrap();
         let far = fd(far);

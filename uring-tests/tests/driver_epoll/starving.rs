@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use ringloop::driver::epoll::EpollOptions;
 use ringloop::driver::{BUFFER_SIZE, Op, Park};
 use uring_tests::drive::{Rig, fd};
+use uring_tests::with_rig;
 
 /// Four buffers.
 fn small() -> EpollOptions {
@@ -17,7 +18,7 @@ fn small() -> EpollOptions {
     }
 }
 
-tests! {
+with_rig! { Epoll:
     fn parked_receives_go_on_when_leases_are_dropped(rig = small()) {
         let mut peers = Vec::new();
         for number in 0..8u8 {

@@ -7,13 +7,13 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use ringloop::driver::uring::{UringDriver, UringOptions};
 use ringloop::driver::{
-    BUFFER_SIZE, Completions, Driver, DriverKind, Engine, Op, OpTable, Park, SEGMENT_BUFFERS,
-    Target,
+    BUFFER_SIZE, Completions, Driver, Engine, Op, OpTable, Park, SEGMENT_BUFFERS, Target,
 };
 use uring_tests::drive::{Rig, fd, tcp_pair};
 use uring_tests::isolated;
+use uring_tests::{on_one_driver, with_rig};
 
-use crate::{exercise, rig};
+use crate::exercise;
 
 fn options() -> UringOptions {
     UringOptions::default()
@@ -27,7 +27,7 @@ fn pipe() -> (OwnedFd, OwnedFd) {
     fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into()
 }
 
-tests! {
+with_rig! { Uring:
     /// A read of an empty pipe stands in a worker thread of the kernel; even that comes back.
     fn a_worker_is_interrupted(rig = options()) {
         let (reader, _writer) = pipe();
@@ -57,7 +57,7 @@ tests! {
         near.write_all(&[7; 5000]).unwrap();
         let lease = rig.wait(key).lease.unwrap();
         let len = lease.len();
-        let next = super::rig(options());
+        let next = Rig::from(options());
         let old = std::mem::replace(rig, next);
         drop(old);
         assert!(lease.iter().all(|byte| *byte == 7));
@@ -84,22 +84,20 @@ fn is_mapped(address: usize) -> bool {
     })
 }
 
-/// A driver that ends with operations in flight: the table and the pool leak what the kernel may
-/// still write to. One that was drained leaks nothing.
-#[test]
-fn what_did_not_come_back_is_leaked() {
-    let name = "driver_uring::ending::what_did_not_come_back_is_leaked";
-    uring_tests::run_variant(name, DriverKind::Uring, |_| {
+on_one_driver! { Uring:
+    /// A driver that ends with operations in flight: the table and the pool leak what the kernel may
+    /// still write to. One that was drained leaks nothing.
+    fn what_did_not_come_back_is_leaked() {
         isolated(|| {
             a_drained_driver_unmaps_its_buffers();
             a_driver_with_operations_in_flight_leaks();
         });
-    });
+    }
 }
 
 fn a_drained_driver_unmaps_its_buffers() {
     let (mut near, far) = tcp_pair().unwrap();
-    let mut rig = rig(options());
+    let mut rig = Rig::from(options());
     let key = rig.submit(Op::RecvMulti { fd: fd(far) });
     near.write_all(&[7]).unwrap();
     let lease = rig.wait(key).lease.unwrap();
@@ -138,13 +136,11 @@ fn a_driver_with_operations_in_flight_leaks() {
     }
 }
 
-/// In a forked child neither a park nor a drop disturbs the parent's ring.
-#[test]
-fn a_forked_child_leaves_the_ring_alone() {
-    let name = "driver_uring::ending::a_forked_child_leaves_the_ring_alone";
-    uring_tests::run_variant(name, DriverKind::Uring, |_| {
+on_one_driver! { Uring:
+    /// In a forked child neither a park nor a drop disturbs the parent's ring.
+    fn a_forked_child_leaves_the_ring_alone() {
         isolated(|| {
-            let mut ours = rig(options());
+            let mut ours = Rig::from(options());
             let (mut near, far) = tcp_pair().unwrap();
             let key = ours.submit(Op::RecvMulti { fd: fd(far) });
             ours.poll();
@@ -168,7 +164,7 @@ fn a_forked_child_leaves_the_ring_alone() {
             assert_eq!(ours.receive(key, 14), b"after the fork");
             exercise(&mut ours);
         });
-    });
+    }
 }
 
 /// What a loop of the parent would do when the child ends it.
@@ -180,14 +176,12 @@ fn in_the_child(rig: &mut Rig) {
     assert_eq!(rig.give_up(1_000_000_000).len(), 2);
 }
 
-/// Nothing stays open.
-#[test]
-fn descriptors_are_closed() {
-    let name = "driver_uring::ending::descriptors_are_closed";
-    uring_tests::run_variant(name, DriverKind::Uring, |_| {
+on_one_driver! { Uring:
+    /// Nothing stays open.
+    fn descriptors_are_closed() {
         isolated(|| {
             let before = uring_tests::open_fds();
-            let mut ours = rig(options());
+            let mut ours = Rig::from(options());
             exercise(&mut ours);
             ours.close();
             // The driver lives, its ring is closed.
@@ -202,5 +196,5 @@ fn descriptors_are_closed() {
             drop(ours);
             assert_eq!(uring_tests::open_fds(), before);
         });
-    });
+    }
 }

@@ -2,27 +2,6 @@
 //!
 //! Not on both drivers: it is about one. What both promise is tested in `driver`.
 
-/// Declares the driver's own tests: each runs under the watchdog with a driver of its own, which
-/// must have nothing left at the end.
-macro_rules! tests {
-    ($($(#[$meta:meta])* fn $name:ident($rig:ident = $options:expr) $body:block)+) => {$(
-        $(#[$meta])*
-        #[test]
-        fn $name() {
-            fn body(_: ringloop::driver::DriverKind) {
-                let mut rig = $crate::rig($options);
-                {
-                    let $rig: &mut uring_tests::drive::Rig = &mut rig;
-                    $body
-                }
-                rig.close();
-            }
-            let name = concat!(module_path!(), "::", stringify!($name));
-            uring_tests::run_variant(name, ringloop::driver::DriverKind::Uring, body);
-        }
-    )+};
-}
-
 mod ending;
 mod queues;
 mod refused;
@@ -34,14 +13,8 @@ mod waking;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use ringloop::driver::uring::{UringDriver, UringOptions};
 use ringloop::driver::{Fd, Key, Op};
 use uring_tests::drive::{Rig, fd, pattern, received, recv, send, tcp_pair};
-
-fn rig(options: UringOptions) -> Rig {
-    let driver = UringDriver::new(options).expect("io_uring is allowed here");
-    Rig::new(Box::new(driver))
-}
 
 /// A send that the park does not sleep on.
 fn send_now(rig: &mut Rig, fd: &Fd, bytes: impl Into<Vec<u8>>) -> Key {

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use ringloop::driver::uring::UringOptions;
 use ringloop::driver::{Key, Op, Park};
 use uring_tests::drive::{fd, pattern, send, tcp_pair};
+use uring_tests::with_rig;
 
 fn tiny() -> UringOptions {
     UringOptions {
@@ -18,7 +19,7 @@ fn tiny() -> UringOptions {
     }
 }
 
-tests! {
+with_rig! { Uring:
     fn a_full_submission_queue_is_submitted_early(rig = tiny()) {
         let keys: Vec<Key> = (0..1000).map(|_| rig.submit(Op::Nop)).collect();
         assert!(rig.driver().counters().sq_full >= 400);

@@ -10,10 +10,9 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 use ringloop::driver::uring::UringOptions;
-use ringloop::driver::{DriverKind, Key, Op};
+use ringloop::driver::{Key, Op};
 use uring_tests::drive::{Rig, fd, send};
-
-use crate::rig;
+use uring_tests::{on_one_driver, seccomp};
 
 /// `IORING_ENTER_GETEVENTS`.
 const GETEVENTS: u32 = 1;
@@ -36,151 +35,122 @@ fn refuse_early_submits() {
         step(answer, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EAGAIN as u32),
         step(answer, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
-    let program = libc::sock_fprog {
-        len: steps.len() as u16,
-        filter: steps.as_mut_ptr(),
-    };
-    // SAFETY: takes no pointer; the thread runs nothing that needs new privileges.
-    let done = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    assert_eq!(done, 0);
-    // SAFETY: the program and its steps live during the call, which copies them.
-    let done = unsafe {
-        libc::prctl(
-            libc::PR_SET_SECCOMP,
-            libc::SECCOMP_MODE_FILTER,
-            &raw const program,
-        )
-    };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    seccomp::install(&mut steps).expect("a filter may be set");
 }
 
-/// Runs a test on a thread of its own, which the filter outlives by nothing.
-fn refused(name: &str, body: fn(&mut Rig)) {
-    let name = format!("driver_uring::refused::{name}");
-    // The variant is run here, the body there: a panic comes back with the join.
-    thread_local! {
-        static BODY: std::cell::Cell<Option<fn(&mut Rig)>> = const { std::cell::Cell::new(None) };
-    }
-    BODY.set(Some(body));
-    uring_tests::run_variant(&name, DriverKind::Uring, |_| {
-        let body = BODY.take().expect("set above");
-        let ended = std::thread::spawn(move || {
-            let mut rig = rig(UringOptions {
-                sq_entries: 4,
-                ..UringOptions::default()
-            });
-            refuse_early_submits();
-            body(&mut rig);
-            rig.close();
-        })
-        .join();
-        if let Err(panic) = ended {
-            std::panic::resume_unwind(panic);
-        }
+/// Runs a test on a thread of its own, with which the filter ends.
+fn refused(body: impl FnOnce(&mut Rig) + Send + 'static) {
+    let test = std::thread::spawn(|| {
+        let mut rig = Rig::from(UringOptions {
+            sq_entries: 4,
+            ..UringOptions::default()
+        });
+        refuse_early_submits();
+        body(&mut rig);
+        rig.close();
     });
+    test.join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
-#[test]
-fn the_backlog_runs_in_order() {
-    refused("the_backlog_runs_in_order", |rig| {
-        let (mut near, far) = UnixStream::pair().unwrap();
-        let far = fd(far);
-        let keys: Vec<Key> = (0..200u8)
-            .map(|n| rig.submit(send(&far, [n], false)))
-            .collect();
-        assert!(rig.driver().wants_poll());
-        // One park takes all of it.
-        rig.poll();
-        assert!(!rig.driver().wants_poll());
-        for key in keys {
-            assert_eq!(rig.try_take(key).expect("completed").result, 1);
-        }
-        let mut bytes = [0; 200];
-        near.read_exact(&mut bytes).unwrap();
-        assert!(bytes.iter().copied().eq(0..200));
-        assert!(rig.driver().counters().sq_full >= 190);
-    });
-}
-
-/// Also when the park may sleep: what it would sleep for is in the backlog.
-#[test]
-fn a_park_submits_the_backlog_before_it_sleeps() {
-    refused("a_park_submits_the_backlog_before_it_sleeps", |rig| {
-        let keys: Vec<Key> = (0..50).map(|_| rig.submit(Op::Nop)).collect();
-        for key in keys {
-            assert_eq!(rig.result(key), 0);
-        }
-    });
-}
-
-/// Silence is not believed of a send that the kernel has not seen.
-#[test]
-fn sends_in_the_backlog_are_not_believed() {
-    refused("sends_in_the_backlog_are_not_believed", |rig| {
-        let (_near, far) = UnixStream::pair().unwrap();
-        let far = fd(far);
-        let big = rig.submit(send(&far, vec![0; 4 << 20], true));
-        rig.poll();
-        assert!(rig.result(big) < 4 << 20);
-        // The socket is full: each of these fails.
-        let keys: Vec<Key> = (0..100)
-            .map(|_| rig.submit(send(&far, *b"x", true)))
-            .collect();
-        rig.poll();
-        for key in keys {
-            let event = rig
-                .try_take(key)
-                .expect("settled by the park that submitted it");
-            assert_eq!(event.result, -libc::EAGAIN);
-        }
-        assert_eq!(rig.engine.stale(), 0);
-    });
-}
-
-#[test]
-fn a_shutdown_keeps_its_place() {
-    refused("a_shutdown_keeps_its_place", |rig| {
-        for before in 0..10 {
+on_one_driver! { Uring:
+    fn the_backlog_runs_in_order() {
+        refused(|rig| {
             let (mut near, far) = UnixStream::pair().unwrap();
             let far = fd(far);
-            let mut keys: Vec<Key> = (0..before)
+            let keys: Vec<Key> = (0..200u8)
+                .map(|n| rig.submit(send(&far, [n], false)))
+                .collect();
+            assert!(rig.driver().wants_poll());
+            // One park takes all of it.
+            rig.poll();
+            assert!(!rig.driver().wants_poll());
+            for key in keys {
+                assert_eq!(rig.try_take(key).expect("completed").result, 1);
+            }
+            let mut bytes = [0; 200];
+            near.read_exact(&mut bytes).unwrap();
+            assert!(bytes.iter().copied().eq(0..200));
+            assert!(rig.driver().counters().sq_full >= 190);
+        });
+    }
+
+    /// Also when the park may sleep: what it would sleep for is in the backlog.
+    fn a_park_submits_the_backlog_before_it_sleeps() {
+        refused(|rig| {
+            let keys: Vec<Key> = (0..50).map(|_| rig.submit(Op::Nop)).collect();
+            for key in keys {
+                assert_eq!(rig.result(key), 0);
+            }
+        });
+    }
+
+    /// Silence is not believed of a send that the kernel has not seen.
+    fn sends_in_the_backlog_are_not_believed() {
+        refused(|rig| {
+            let (_near, far) = UnixStream::pair().unwrap();
+            let far = fd(far);
+            let big = rig.submit(send(&far, vec![0; 4 << 20], true));
+            rig.poll();
+            assert!(rig.result(big) < 4 << 20);
+            // The socket is full: each of these fails.
+            let keys: Vec<Key> = (0..100)
                 .map(|_| rig.submit(send(&far, *b"x", true)))
                 .collect();
-            let ended = rig.submit(Op::Shutdown {
-                fd: far.clone(),
-                how: Shutdown::Write,
-            });
-            let late: Vec<Key> = (0..10)
-                .map(|_| rig.submit(send(&far, *b"y", true)))
-                .collect();
             rig.poll();
-            for key in keys.drain(..) {
-                assert_eq!(rig.result(key), 1);
+            for key in keys {
+                let event = rig
+                    .try_take(key)
+                    .expect("settled by the park that submitted it");
+                assert_eq!(event.result, -libc::EAGAIN);
             }
-            assert_eq!(rig.result(ended), 0);
-            for key in late {
-                assert_eq!(rig.result(key), -libc::EPIPE);
-            }
-            let mut bytes = Vec::new();
-            near.read_to_end(&mut bytes).unwrap();
-            assert_eq!(bytes, vec![b'x'; before]);
-        }
-    });
-}
+            assert_eq!(rig.engine.stale(), 0);
+        });
+    }
 
-#[test]
-fn a_cancel_in_the_backlog_reaches_its_operation() {
-    refused("a_cancel_in_the_backlog_reaches_its_operation", |rig| {
-        let (_near, far) = UnixStream::pair().unwrap();
-        let far = fd(far);
-        let keys: Vec<Key> = (0..20)
-            .map(|_| rig.submit(Op::RecvMulti { fd: far.clone() }))
-            .collect();
-        for key in &keys {
-            rig.cancel(*key);
-        }
-        for key in keys {
-            assert_eq!(rig.result(key), -libc::ECANCELED);
-        }
-    });
+    fn a_shutdown_keeps_its_place() {
+        refused(|rig| {
+            for before in 0..10 {
+                let (mut near, far) = UnixStream::pair().unwrap();
+                let far = fd(far);
+                let mut keys: Vec<Key> = (0..before)
+                    .map(|_| rig.submit(send(&far, *b"x", true)))
+                    .collect();
+                let ended = rig.submit(Op::Shutdown {
+                    fd: far.clone(),
+                    how: Shutdown::Write,
+                });
+                let late: Vec<Key> = (0..10)
+                    .map(|_| rig.submit(send(&far, *b"y", true)))
+                    .collect();
+                rig.poll();
+                for key in keys.drain(..) {
+                    assert_eq!(rig.result(key), 1);
+                }
+                assert_eq!(rig.result(ended), 0);
+                for key in late {
+                    assert_eq!(rig.result(key), -libc::EPIPE);
+                }
+                let mut bytes = Vec::new();
+                near.read_to_end(&mut bytes).unwrap();
+                assert_eq!(bytes, vec![b'x'; before]);
+            }
+        });
+    }
+
+    fn a_cancel_in_the_backlog_reaches_its_operation() {
+        refused(|rig| {
+            let (_near, far) = UnixStream::pair().unwrap();
+            let far = fd(far);
+            let keys: Vec<Key> = (0..20)
+                .map(|_| rig.submit(Op::RecvMulti { fd: far.clone() }))
+                .collect();
+            for key in &keys {
+                rig.cancel(*key);
+            }
+            for key in keys {
+                assert_eq!(rig.result(key), -libc::ECANCELED);
+            }
+        });
+    }
 }

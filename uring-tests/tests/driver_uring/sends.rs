@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use ringloop::driver::uring::UringOptions;
 use ringloop::driver::{Fd, Key, Op, Park};
 use uring_tests::drive::{Rig, fd, gather, pattern, send, tcp_pair};
+use uring_tests::with_rig;
 
 use crate::send_now;
 
@@ -38,7 +39,7 @@ fn fill(rig: &mut Rig, socket: &Fd) -> usize {
     }
 }
 
-tests! {
+with_rig! { Uring:
     fn a_whole_inline_send_alone_does_not_end_the_wait(rig = options()) {
         let (mut near, far) = tcp_pair().unwrap();
         let far = fd(far);

@@ -6,10 +6,11 @@ use std::os::unix::net::UnixStream;
 
 use ringloop::driver::uring::{UringDriver, UringOptions};
 use ringloop::driver::{Driver, DriverKind, Op, Park};
-use uring_tests::drive::fd;
-use uring_tests::{Leg, isolated};
+use uring_tests::drive::{Rig, fd};
+use uring_tests::on_one_driver;
+use uring_tests::{Leg, isolated, with_rig};
 
-use crate::{exercise, rig};
+use crate::exercise;
 
 fn all() -> UringOptions {
     UringOptions::default()
@@ -48,7 +49,7 @@ fn line(report: &str, start: &str) -> String {
         .to_owned()
 }
 
-tests! {
+with_rig! { Uring:
     fn what_was_chosen_can_be_read(rig = all()) {
         let report = rig.driver().report();
         println!("{report}");
@@ -135,12 +136,10 @@ tests! {
     }
 }
 
-/// A thread has 16 slots for registered rings: the next ring does without, and a ring that is
-/// dropped gives its slot back.
-#[test]
-fn registered_descriptors_run_out_and_come_back() {
-    let name = "driver_uring::setup::registered_descriptors_run_out_and_come_back";
-    uring_tests::run_variant(name, DriverKind::Uring, |_| {
+on_one_driver! { Uring:
+    /// A thread has 16 slots for registered rings: the next ring does without, and a ring that is
+    /// dropped gives its slot back.
+    fn registered_descriptors_run_out_and_come_back() {
         let small = || UringOptions {
             sq_entries: 8,
             cq_entries: 16,
@@ -169,17 +168,13 @@ fn registered_descriptors_run_out_and_come_back() {
             for driver in &mut drivers {
                 driver.shut_down(0);
             }
-            exercise(&mut rig(small()));
+            exercise(&mut Rig::from(small()));
         }
-    });
-}
+    }
 
-/// Without descriptors there is neither a ring nor a socketpair to probe it with, whichever comes
-/// first; the error says so and nothing stays open.
-#[test]
-fn a_start_without_descriptors_fails_cleanly() {
-    let name = "driver_uring::setup::a_start_without_descriptors_fails_cleanly";
-    uring_tests::run_variant(name, DriverKind::Uring, |_| {
+    /// Without descriptors there is neither a ring nor a socketpair to probe it with, whichever comes
+    /// first; the error says so and nothing stays open.
+    fn a_start_without_descriptors_fails_cleanly() {
         isolated(|| {
             let before = uring_tests::open_fds();
             let mut failed = 0;
@@ -204,14 +199,10 @@ fn a_start_without_descriptors_fails_cleanly() {
             assert!(failed > 0);
             assert_eq!(uring_tests::open_fds(), before);
         });
-    });
-}
+    }
 
-/// Nothing but the ring itself is needed to start, and both drivers of one thread work.
-#[test]
-fn two_drivers_on_one_thread() {
-    let name = "driver_uring::setup::two_drivers_on_one_thread";
-    uring_tests::run_variant(name, DriverKind::Uring, |_| {
+    /// Nothing but the ring itself is needed to start, and both drivers of one thread work.
+    fn two_drivers_on_one_thread() {
         // Small enough for both to fit where little memory may be locked.
         let small = |options| UringOptions {
             sq_entries: 64,
@@ -219,10 +210,10 @@ fn two_drivers_on_one_thread() {
             buffers: 64,
             ..options
         };
-        let (mut one, mut two) = (rig(small(all())), rig(small(none())));
+        let (mut one, mut two) = (Rig::from(small(all())), Rig::from(small(none())));
         assert_eq!(one.run(Op::Nop).result, 0);
         assert_eq!(two.run(Op::Nop).result, 0);
         exercise(&mut one);
         exercise(&mut two);
-    });
+    }
 }

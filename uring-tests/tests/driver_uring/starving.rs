@@ -8,8 +8,8 @@ use std::net::TcpStream;
 
 use ringloop::driver::uring::UringOptions;
 use ringloop::driver::{BUFFER_SIZE, Key, Lease, Op, Park, SEGMENT_BUFFERS};
-use uring_tests::Rng;
 use uring_tests::drive::{Rig, fd, pattern, tcp_pair};
+use uring_tests::{Rng, with_rig};
 
 fn buffers(buffers: usize) -> UringOptions {
     UringOptions {
@@ -54,7 +54,7 @@ fn wait_until_asleep(thread: i32) {
     }
 }
 
-tests! {
+with_rig! { Uring:
     fn the_pool_grows_before_anybody_waits(rig = buffers(1024)) {
         let mut peers = receives(rig, 2 * SEGMENT_BUFFERS);
         assert_eq!(rig.driver().pool().size(), SEGMENT_BUFFERS);

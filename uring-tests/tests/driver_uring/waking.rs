@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ringloop::driver::uring::UringOptions;
 use ringloop::driver::{Op, Park};
 use uring_tests::drive::{fd, tcp_pair};
+use uring_tests::with_rig;
 
 fn options() -> UringOptions {
     UringOptions::default()
@@ -15,7 +16,7 @@ fn options() -> UringOptions {
 
 extern "C" fn nothing(_: libc::c_int) {}
 
-tests! {
+with_rig! { Uring:
     /// Two threads wake as fast as they can; the loop sleeps whenever it has seen everything.
     fn no_wake_is_lost(rig = options()) {
         const WAKES: u64 = 100_000;

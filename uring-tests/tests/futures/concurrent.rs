@@ -12,7 +12,7 @@ use ringloop::event_loop::{
 };
 use ringloop::{AbstractEventLoop, EventLoopExt, LoopError, yield_now};
 use uring_tests::lab::{Lab, this_thread, wait_until_asleep};
-use uring_tests::on_both_drivers;
+use uring_tests::{on_both_drivers, on_one_driver};
 
 use crate::support::{Counting, lab, poll, turn};
 
@@ -292,21 +292,22 @@ fn blocked<R: Send + 'static>(
     thread
 }
 
-// Not on both drivers: there is no loop.
-#[test]
-fn a_blocked_thread_is_told() {
-    let future = ConcurrentFuture::new();
-    let thread = blocked(&future, |future| future.result());
-    future.set_result(1).unwrap();
-    assert_eq!(thread.join().unwrap().unwrap(), 1);
-    let future = ConcurrentFuture::new();
-    let hour = Duration::from_secs(3600);
-    let thread = blocked(&future, move |future| future.result_timeout(hour));
-    assert!(future.cancel() && future.cancel());
-    assert!(thread.join().unwrap().unwrap_err().is_cancelled());
-    assert_eq!(future.set_result(1), Err(InvalidStateError::Done));
-    let waited = ConcurrentFuture::<i32>::new().result_timeout(Duration::ZERO);
-    assert!(matches!(waited, Err(ConcurrentError::TimedOut)));
+on_one_driver! { Epoll:
+    // Not on both drivers: there is no loop.
+    fn a_blocked_thread_is_told() {
+        let future = ConcurrentFuture::new();
+        let thread = blocked(&future, |future| future.result());
+        future.set_result(1).unwrap();
+        assert_eq!(thread.join().unwrap().unwrap(), 1);
+        let future = ConcurrentFuture::new();
+        let hour = Duration::from_secs(3600);
+        let thread = blocked(&future, move |future| future.result_timeout(hour));
+        assert!(future.cancel() && future.cancel());
+        assert!(thread.join().unwrap().unwrap_err().is_cancelled());
+        assert_eq!(future.set_result(1), Err(InvalidStateError::Done));
+        let waited = ConcurrentFuture::<i32>::new().result_timeout(Duration::ZERO);
+        assert!(matches!(waited, Err(ConcurrentError::TimedOut)));
+    }
 }
 
 // Not on both drivers: there is no loop.
@@ -325,27 +326,28 @@ fn what_has_begun_can_not_be_cancelled() {
     ));
 }
 
-// Not on both drivers: there is no loop.
-#[test]
-fn callbacks_run_in_the_thread_that_ends_it_and_all_of_them() {
-    let future = ConcurrentFuture::new();
-    let (tell, hear) = channel();
-    let here = std::thread::current().id();
-    for number in 0..3 {
-        let tell = tell.clone();
-        future.add_done_callback(move |future: &ConcurrentFuture<i32>| {
-            assert!(future.done());
-            tell.send((number, std::thread::current().id())).unwrap();
-            assert_ne!(number, 1, "the second one fails");
-        });
+on_one_driver! { Epoll:
+    // Not on both drivers: there is no loop.
+    fn callbacks_run_in_the_thread_that_ends_it_and_all_of_them() {
+        let future = ConcurrentFuture::new();
+        let (tell, hear) = channel();
+        let here = std::thread::current().id();
+        for number in 0..3 {
+            let tell = tell.clone();
+            future.add_done_callback(move |future: &ConcurrentFuture<i32>| {
+                assert!(future.done());
+                tell.send((number, std::thread::current().id())).unwrap();
+                assert_ne!(number, 1, "the second one fails");
+            });
+        }
+        let far = future.clone();
+        let thread = std::thread::spawn(move || far.set_result(1));
+        let id = thread.thread().id();
+        assert!(thread.join().is_err(), "who ends it hears of the panic");
+        assert!(hear.try_iter().eq([(0, id), (1, id), (2, id)]));
+        future.add_done_callback(move |_| tell.send((3, here)).unwrap());
+        assert!(hear.try_iter().eq([(3, here)]));
     }
-    let far = future.clone();
-    let thread = std::thread::spawn(move || far.set_result(1));
-    let id = thread.thread().id();
-    assert!(thread.join().is_err(), "who ends it hears of the panic");
-    assert!(hear.try_iter().eq([(0, id), (1, id), (2, id)]));
-    future.add_done_callback(move |_| tell.send((3, here)).unwrap());
-    assert!(hear.try_iter().eq([(3, here)]));
 }
 
 /// Looks into the future whenever one of its wakers is dropped or woken.
@@ -364,27 +366,28 @@ impl Drop for Looks {
     }
 }
 
-// Not on both drivers: there is no loop.
-#[test]
-fn wakers_are_used_outside_the_lock_and_dropped_waits_leave_none() {
-    let future = ConcurrentFuture::new();
-    let looks: Waker = Arc::new(Looks(future.clone())).into();
-    let (counting, waker) = Counting::new();
-    let mut waiting = future.clone().into_future();
-    assert!(poll(&mut waiting, &looks).is_pending());
-    drop(looks);
-    assert!(poll(&mut waiting, &waker).is_pending());
-    let others: Vec<_> = (0..10)
-        .map(|_| {
-            let mut other = future.clone().into_future();
-            assert!(poll(&mut other, &waker).is_pending());
-            other
-        })
-        .collect();
-    assert_eq!(Arc::strong_count(&counting), 2 + 11);
-    drop(others);
-    assert_eq!(Arc::strong_count(&counting), 2 + 1);
-    future.set_result(6).unwrap();
-    assert_eq!(counting.count(), 1);
-    assert!(matches!(poll(&mut waiting, &waker), Poll::Ready(Ok(6))));
+on_one_driver! { Epoll:
+    // Not on both drivers: there is no loop.
+    fn wakers_are_used_outside_the_lock_and_dropped_waits_leave_none() {
+        let future = ConcurrentFuture::new();
+        let looks: Waker = Arc::new(Looks(future.clone())).into();
+        let (counting, waker) = Counting::new();
+        let mut waiting = future.clone().into_future();
+        assert!(poll(&mut waiting, &looks).is_pending());
+        drop(looks);
+        assert!(poll(&mut waiting, &waker).is_pending());
+        let others: Vec<_> = (0..10)
+            .map(|_| {
+                let mut other = future.clone().into_future();
+                assert!(poll(&mut other, &waker).is_pending());
+                other
+            })
+            .collect();
+        assert_eq!(Arc::strong_count(&counting), 2 + 11);
+        drop(others);
+        assert_eq!(Arc::strong_count(&counting), 2 + 1);
+        future.set_result(6).unwrap();
+        assert_eq!(counting.count(), 1);
+        assert!(matches!(poll(&mut waiting, &waker), Poll::Ready(Ok(6))));
+    }
 }

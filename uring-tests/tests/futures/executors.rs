@@ -9,7 +9,7 @@ use std::thread;
 use ringloop::event_loop::{ConcurrentError, ThreadPoolExecutor};
 use ringloop::{ContextVar, EventLoopExt, create_task, get_running_loop, to_thread};
 use uring_tests::lab::Lab;
-use uring_tests::on_both_drivers;
+use uring_tests::{on_both_drivers, on_one_driver};
 
 use crate::support::lab;
 
@@ -148,25 +148,26 @@ on_both_drivers! {
     }
 }
 
-// Not on both drivers: there is no loop.
-#[test]
-fn jobs_of_an_executor_are_waited_for_by_threads() {
-    let executor = ThreadPoolExecutor::new(1, "plain");
-    let (release, released) = channel::<()>();
-    let first = executor.submit(move || released.recv().is_ok()).unwrap();
-    // Behind it in the queue: withdrawn, and the other one run.
-    let withdrawn = executor
-        .submit(|| unreachable!("it was cancelled"))
-        .unwrap();
-    let last = executor.submit(|| "last").unwrap();
-    assert!(withdrawn.cancel());
-    release.send(()).unwrap();
-    assert!(first.result().unwrap());
-    assert_eq!(last.result().unwrap(), "last");
-    let withdrawn: Result<(), ConcurrentError> = withdrawn.result();
-    assert!(withdrawn.unwrap_err().is_cancelled());
-    let panicked = executor.submit(|| -> u8 { panic!("in a job") }).unwrap();
-    let error = panicked.result().unwrap_err();
-    assert!(error.to_string().contains("in a job"), "{error}");
-    executor.shutdown(true);
+on_one_driver! { Epoll:
+    // Not on both drivers: there is no loop.
+    fn jobs_of_an_executor_are_waited_for_by_threads() {
+        let executor = ThreadPoolExecutor::new(1, "plain");
+        let (release, released) = channel::<()>();
+        let first = executor.submit(move || released.recv().is_ok()).unwrap();
+        // Behind it in the queue: withdrawn, and the other one run.
+        let withdrawn = executor
+            .submit(|| unreachable!("it was cancelled"))
+            .unwrap();
+        let last = executor.submit(|| "last").unwrap();
+        assert!(withdrawn.cancel());
+        release.send(()).unwrap();
+        assert!(first.result().unwrap());
+        assert_eq!(last.result().unwrap(), "last");
+        let withdrawn: Result<(), ConcurrentError> = withdrawn.result();
+        assert!(withdrawn.unwrap_err().is_cancelled());
+        let panicked = executor.submit(|| -> u8 { panic!("in a job") }).unwrap();
+        let error = panicked.result().unwrap_err();
+        assert!(error.to_string().contains("in a job"), "{error}");
+        executor.shutdown(true);
+    }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use ringloop::driver::{Completion, Completions, Driver, Key, OpTable, Park};
 use ringloop::{AbstractEventLoop, Builder, DriverKind};
-use uring_tests::{Rng, current_test, forward_driver, isolated, on_both_drivers, run_variant};
+use uring_tests::{Rng, current_test, forward_driver, isolated, on_both_drivers, on_one_driver};
 
 use crate::disk::Disk;
 use crate::quarantine::{sweep, watch};
@@ -41,12 +41,12 @@ const MARK: &str = "RINGLOOP_TEST_CARELESS";
 const CAUGHT: &str = "caught: freed memory was written to";
 
 /// Ends loops wrongly until that is found, and this process with it.
-fn end_wrongly(kind: DriverKind) -> ! {
+fn end_wrongly() -> ! {
     let disk = Disk::open();
     let mut rng = Rng::new();
     watch();
     for _ in 0..50 {
-        let driver = Builder::new().driver(kind).build_driver();
+        let driver = Builder::new().driver(DriverKind::Uring).build_driver();
         let driver = Careless {
             inner: driver.expect("it is to be had"),
             answers: Vec::new(),
@@ -65,13 +65,11 @@ fn end_wrongly(kind: DriverKind) -> ! {
     std::process::exit(1);
 }
 
-// Not on both drivers: threads that read files own their buffers, whatever the driver says.
-#[test]
-fn a_driver_that_believes_its_cancels_is_caught() {
-    let name = "no_heap::caught::a_driver_that_believes_its_cancels_is_caught";
-    run_variant(name, DriverKind::Uring, |kind| {
+on_one_driver! { Uring:
+    /// Not on epoll: threads that read files own their buffers, whatever the driver says.
+    fn a_driver_that_believes_its_cancels_is_caught() {
         if std::env::var_os(MARK).is_some() {
-            end_wrongly(kind);
+            end_wrongly();
         }
         let binary = std::env::current_exe().expect("the test binary has a path");
         let output = Command::new(binary)
@@ -82,7 +80,7 @@ fn a_driver_that_believes_its_cancels_is_caught() {
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{}: {said}", output.status);
         assert!(said.contains(CAUGHT), "this test finds nothing: {said}");
-    });
+    }
 }
 
 on_both_drivers! {

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 
 use ringloop::DriverKind;
 use ringloop::ring::Cause;
-use uring_tests::run_variant;
+use uring_tests::on_one_driver;
 use uring_tests::seccomp::refuse;
 
 use crate::{assert_does_not_start, assert_names, assert_serves, program, refused};
@@ -15,55 +15,27 @@ const ALL: [libc::c_long; 3] = [
     libc::SYS_io_uring_register,
 ];
 
-/// Each runs where io_uring is not refused already.
-fn filtered(name: &str, body: fn(DriverKind)) {
-    run_variant(
-        &format!("no_startup::filters::{name}"),
-        DriverKind::Uring,
-        body,
-    );
-}
-
 fn filter(calls: &[libc::c_long], errno: i32) {
     let refuse = || refuse(calls, errno).expect("a filter may be set");
     refused(refuse, Cause::Seccomp, errno);
 }
 
-// Not on both drivers: io_uring is refused, and epoll taken.
-#[test]
-fn a_filter_that_denies_is_told_from_other_causes() {
-    filtered("a_filter_that_denies_is_told_from_other_causes", |_| {
+// Each runs where io_uring is not refused already.
+on_one_driver! { Uring:
+    fn a_filter_that_denies_is_told_from_other_causes() {
         filter(&ALL, libc::EPERM);
-    });
-}
+    }
 
-// Not on both drivers: as above.
-#[test]
-fn a_filter_that_knows_no_io_uring_is_told_from_other_causes() {
-    filtered(
-        "a_filter_that_knows_no_io_uring_is_told_from_other_causes",
-        |_| {
-            filter(&ALL, libc::ENOSYS);
-        },
-    );
-}
+    fn a_filter_that_knows_no_io_uring_is_told_from_other_causes() {
+        filter(&ALL, libc::ENOSYS);
+    }
 
-// Not on both drivers: as above.
-#[test]
-fn a_filter_of_the_set_up_alone_is_told_from_other_causes() {
-    filtered(
-        "a_filter_of_the_set_up_alone_is_told_from_other_causes",
-        |_| {
-            filter(&ALL[..1], libc::EPERM);
-        },
-    );
-}
+    fn a_filter_of_the_set_up_alone_is_told_from_other_causes() {
+        filter(&ALL[..1], libc::EPERM);
+    }
 
-// Not on both drivers: a program that demands io_uring, or leaves the choice open.
-#[test]
-fn a_program_behind_a_filter_says_why_it_ends_or_serves_on_epoll() {
-    let name = "a_program_behind_a_filter_says_why_it_ends_or_serves_on_epoll";
-    filtered(name, |_| {
+    /// One that demands io_uring, and one that leaves the choice open.
+    fn a_program_behind_a_filter_says_why_it_ends_or_serves_on_epoll() {
         for errno in [libc::EPERM, libc::ENOSYS] {
             let filtered = |driver| {
                 let mut program = program(driver);
@@ -78,5 +50,5 @@ fn a_program_behind_a_filter_says_why_it_ends_or_serves_on_epoll() {
                 assert_names(&said, Cause::Seccomp);
             }
         }
-    });
+    }
 }

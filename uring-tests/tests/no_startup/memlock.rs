@@ -6,7 +6,7 @@ use std::process::Command;
 
 use ringloop::DriverKind;
 use ringloop::ring::Cause;
-use uring_tests::run_variant;
+use uring_tests::on_one_driver;
 
 use crate::{assert_does_not_start, assert_names, assert_serves, program};
 
@@ -47,11 +47,9 @@ fn is_limited() -> bool {
     (next().unwrap_or(0), next().unwrap_or(0)) >= (6, 14)
 }
 
-// Not on both drivers: a program that demands io_uring, or leaves the choice open.
-#[test]
-fn a_limit_on_locked_memory_is_told_from_other_causes() {
-    let name = "no_startup::memlock::a_limit_on_locked_memory_is_told_from_other_causes";
-    run_variant(name, DriverKind::Uring, |_| {
+on_one_driver! { Uring:
+    // Not on both drivers: a program that demands io_uring, or leaves the choice open.
+    fn a_limit_on_locked_memory_is_told_from_other_causes() {
         if !is_limited() {
             println!("this kernel does not count rings as locked memory");
             assert_serves(without_memory("uring"), DriverKind::Uring);
@@ -64,5 +62,5 @@ fn a_limit_on_locked_memory_is_told_from_other_causes() {
             assert!(said.contains("io_uring is not available: "), "{said}");
             assert_names(&said, Cause::Memlock);
         }
-    });
+    }
 }

@@ -7,9 +7,8 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use ringloop::DriverKind;
 use ringloop::ring::Cause;
-use uring_tests::run_variant;
+use uring_tests::on_one_driver;
 use uring_tests::seccomp::refuse;
 
 use crate::refused;
@@ -51,16 +50,14 @@ fn disabled(value: u8) {
     refused(refuse, Cause::Sysctl, libc::EPERM);
 }
 
-// Not on both drivers: io_uring is refused, and epoll taken.
-#[test]
-fn the_sysctl_for_the_unprivileged_is_told_from_other_causes() {
-    let name = "no_startup::sysctl::the_sysctl_for_the_unprivileged_is_told_from_other_causes";
-    run_variant(name, DriverKind::Uring, |_| disabled(b'1'));
-}
+on_one_driver! { Uring:
+    // Not on both drivers: io_uring is refused, and epoll taken.
+    fn the_sysctl_for_the_unprivileged_is_told_from_other_causes() {
+        disabled(b'1');
+    }
 
-// Not on both drivers: as above.
-#[test]
-fn the_sysctl_for_everybody_is_told_from_other_causes() {
-    let name = "no_startup::sysctl::the_sysctl_for_everybody_is_told_from_other_causes";
-    run_variant(name, DriverKind::Uring, |_| disabled(b'2'));
+    // Not on both drivers: as above.
+    fn the_sysctl_for_everybody_is_told_from_other_causes() {
+        disabled(b'2');
+    }
 }
