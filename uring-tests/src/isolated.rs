@@ -3,7 +3,13 @@
 //! Descriptors, allocations, signals and the like belong to the process; the harness runs many
 //! tests in one. [`isolated`] starts the test binary once more for the one test that calls it.
 
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
 
 use crate::run::current_test;
 
@@ -47,20 +53,36 @@ pub fn isolated_saying(body: impl FnOnce()) -> Option<String> {
     Some(said.into_owned())
 }
 
-/// Gives the program that `command` starts the default action of a signal, which it would inherit as
-/// ignored from a shell that runs the tests in the background.
-pub fn with_default_signal(command: &mut Command, signal: i32) -> &mut Command {
-    use std::os::unix::process::CommandExt;
-    let set = move || {
-        // SAFETY: async-signal-safe, as what runs between fork and exec must be.
-        let old = unsafe { libc::signal(signal, libc::SIG_DFL) };
-        if old == libc::SIG_ERR {
-            return Err(std::io::Error::last_os_error());
+/// Runs `body` in a forked child. Only in [`isolated`].
+///
+/// # Panics
+/// When `body` panics.
+pub fn forked(body: impl FnOnce()) {
+    // SAFETY: the child runs only `body`, up to `_exit`; of the threads of this process, which runs one
+    // test, none holds a lock that is needed there.
+    match unsafe { fork() }.expect("there is room for a process") {
+        ForkResult::Child => {
+            let ended = catch_unwind(AssertUnwindSafe(body));
+            // SAFETY: ends the child without running anything of the parent's.
+            unsafe { libc::_exit(i32::from(ended.is_err())) }
         }
-        Ok(())
-    };
-    // SAFETY: `set` makes one async-signal-safe call and allocates nothing.
-    unsafe { command.pre_exec(set) }
+        ForkResult::Parent { child } => {
+            let status = waitpid(child, None).expect("it was not waited for");
+            assert_eq!(status, WaitStatus::Exited(child, 0), "the child failed");
+        }
+    }
+}
+
+/// Leaves so many descriptors to this process: the numbers from the first free one on. To be called
+/// before an accept is armed, for io_uring goes by the limit of that moment. Only in [`isolated`].
+///
+/// # Panics
+/// When that is more than there may be.
+pub fn limit_descriptors(count: u64) {
+    let free = std::fs::File::open("/dev/null").expect("a descriptor is free");
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    let limit = free.as_raw_fd() as u64 + count;
+    setrlimit(Resource::RLIMIT_NOFILE, limit, most).expect("it may be lowered");
 }
 
 /// How many descriptors this process has open. Only meaningful in [`isolated`].

@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::resume_unwind;
 use std::rc::{Rc, Weak};
@@ -259,10 +260,20 @@ pub fn open_fds_here() -> usize {
     entries.count() - 1
 }
 
-/// The kernel's number of this thread, for [`wait_until_asleep`].
+/// The kernel's number of this thread, for [`is_asleep`].
 pub fn this_thread() -> i32 {
-    // SAFETY: takes nothing.
-    unsafe { libc::gettid() }
+    nix::unistd::gettid().as_raw()
+}
+
+/// Whether that thread of this process sleeps in the kernel.
+///
+/// # Errors
+/// When there is no such thread.
+pub fn is_asleep(thread: i32) -> io::Result<bool> {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat"))?;
+    // The name, in parentheses, may hold anything; the state is the word behind it.
+    let (_, rest) = stat.rsplit_once(')').expect("a name in parentheses");
+    Ok(rest.trim_start().starts_with('S'))
 }
 
 /// Returns when that thread of this process sleeps in the kernel.
@@ -270,14 +281,7 @@ pub fn this_thread() -> i32 {
 /// # Panics
 /// When there is no such thread.
 pub fn wait_until_asleep(thread: i32) {
-    let path = format!("/proc/self/task/{thread}/stat");
-    loop {
-        let stat = std::fs::read_to_string(&path).expect("the thread lives");
-        // The name, in parentheses, may hold anything; the state is the word behind it.
-        let (_, rest) = stat.rsplit_once(')').expect("a name in parentheses");
-        if rest.trim_start().starts_with('S') {
-            return;
-        }
+    while !is_asleep(thread).expect("the thread lives") {
         std::thread::yield_now();
     }
 }

@@ -10,7 +10,7 @@
 //! | `run.rs` | runs one variant of one test: leg, name, watchdog |
 //! | `leg.rs` | in which container leg this process is, and what the kernel answers there |
 //! | `heap.rs` | an allocator that counts |
-//! | `isolated.rs` | a test in a process of its own; counting descriptors |
+//! | `isolated.rs` | a test in a process of its own; its descriptors, its forks |
 //! | `layer.rs` | drivers in front of others |
 //! | `lab.rs` | a loop for one test, and the proof that nothing is left of it |
 //! | `drive.rs` | drives a driver by hand |
@@ -27,6 +27,8 @@
 //! | `temp.rs` | a directory that goes away |
 //! | `rng.rs` | seeded pseudo-random numbers |
 //! | `seccomp.rs` | system calls that a filter refuses |
+//! | `signals.rs` | a storm of signals |
+//! | `scene.rs` | programs that tests talk to |
 //! | `seeds.rs` | many small worlds, each from a seed that makes it again |
 
 pub mod drive;
@@ -43,8 +45,10 @@ pub mod order;
 pub mod peer;
 mod rng;
 mod run;
+pub mod scene;
 pub mod seccomp;
 mod seeds;
+pub mod signals;
 pub mod tasks;
 mod temp;
 pub mod watch;
@@ -52,7 +56,7 @@ pub mod worlds;
 pub mod wrapped;
 
 pub use example::{example, said};
-pub use isolated::{isolated, isolated_saying, open_fds, with_default_signal};
+pub use isolated::{forked, isolated, isolated_saying, limit_descriptors, open_fds};
 pub use leg::{Leg, assert_uring_refused, raw_uring_setup};
 pub use ringloop::driver::DriverKind;
 pub use rng::Rng;

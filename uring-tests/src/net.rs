@@ -4,11 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Poll, Waker};
 
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket,
+    sockopt,
+};
 use ringloop::driver::DriverKind;
 use ringloop::{
     AbstractEventLoop, Address, BaseProtocol, Builder, Cancelled, ExtraInfo, JoinError, Lease,
@@ -302,6 +306,45 @@ pub fn socket_option(fd: &impl AsRawFd, level: i32, name: i32) -> i32 {
     value
 }
 
+/// An unconnected stream socket.
+///
+/// # Panics
+/// When it cannot be had.
+pub fn unconnected(family: AddressFamily) -> OwnedFd {
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+    socket.expect("a descriptor is free")
+}
+
+/// Closing it resets the connection, which also leaves no port in use for a minute.
+///
+/// # Panics
+/// When it is no socket.
+pub fn reset_on_close(socket: &impl AsFd) {
+    let at_once = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(socket, sockopt::Linger, &at_once).expect("a socket");
+}
+
+/// Gives the socket small buffers, of a size that the kernel does not tune.
+///
+/// # Panics
+/// When it is no socket.
+pub fn shrink(socket: &impl AsFd, bytes: usize) {
+    setsockopt(socket, sockopt::SndBuf, &bytes).expect("a socket");
+    setsockopt(socket, sockopt::RcvBuf, &bytes).expect("a socket");
+}
+
+/// Makes the queue of the listener as short as can be.
+///
+/// # Panics
+/// When it does not listen.
+pub fn shorten_queue(listener: &impl AsFd) {
+    let shortest = Backlog::new(0).expect("a backlog");
+    listen(listener, shortest).expect("it listens already");
+}
+
 /// Whether this machine has IPv6.
 pub fn has_ipv6() -> bool {
     TcpListener::bind("[::1]:0").is_ok()
@@ -333,23 +376,8 @@ pub fn refusing() -> (SocketAddr, OwnedFd) {
     let SocketAddr::V4(v4) = address else {
         unreachable!("an IPv4 address")
     };
-    // SAFETY: takes no pointer.
-    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-    assert!(fd >= 0, "{}", io::Error::last_os_error());
-    // SAFETY: the descriptor was just made and nobody else knows it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    let raw = libc::sockaddr_in {
-        sin_family: libc::AF_INET as libc::sa_family_t,
-        sin_port: 0,
-        sin_addr: libc::in_addr {
-            s_addr: u32::from_ne_bytes(v4.ip().octets()),
-        },
-        sin_zero: [0; 8],
-    };
-    let len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
-    // SAFETY: `raw` is valid for the length given.
-    let done = unsafe { libc::bind(fd, (&raw const raw).cast(), len) };
-    assert_eq!(done, 0, "{}", io::Error::last_os_error());
+    let socket = unconnected(AddressFamily::Inet);
+    bind(socket.as_raw_fd(), &SockaddrIn::from(v4)).expect("the address is nobody's");
     let socket = TcpStream::from(socket);
     (socket.local_addr().expect("it is bound"), socket.into())
 }
@@ -369,9 +397,8 @@ impl Silent {
     /// When it cannot be made.
     pub fn new() -> Self {
         let listener = TcpListener::bind(own_addr()).expect("loopback is there");
-        // SAFETY: takes no pointer. The queue takes one connection more than the backlog.
-        let done = unsafe { libc::listen(listener.as_raw_fd(), 0) };
-        assert_eq!(done, 0, "{}", io::Error::last_os_error());
+        // The queue takes one connection more than the backlog.
+        shorten_queue(&listener);
         let address = listener.local_addr().expect("it is bound");
         let queued = TcpStream::connect(address).expect("the queue is empty");
         Self {

@@ -1,19 +1,12 @@
 //! The container leg is what its name says; a leg that blocks nothing, or too much, fails here.
 
-use std::io;
-
+use nix::sys::resource::{Resource, getrlimit};
 use uring_tests::{Leg, isolated, on_both_drivers, open_fds, raw_uring_setup};
 
 /// The soft limit of locked memory, in bytes.
 fn memlock_limit() -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is valid for writing.
-    let answer = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
-    assert_eq!(answer, 0, "{}", io::Error::last_os_error());
-    limit.rlim_cur
+    let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).expect("there is a limit");
+    soft
 }
 
 // Not on both drivers: asks the kernel itself.

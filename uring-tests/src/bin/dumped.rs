@@ -2,29 +2,10 @@
 //! process. `dumped SCENE DRIVER`; the dumps go to standard error, a line says when it is ready, and it
 //! goes on from its stops when it reads a line.
 
-use std::io::{BufRead, Write};
-use std::time::Duration;
-
 use ringloop::task::TaskOptions;
-use ringloop::{Builder, DriverKind, EventLoopExt, block_on, get_running_loop, sleep, yield_now};
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn say(line: &str) {
-    let mut out = std::io::stdout();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .expect("somebody reads");
-}
-
-/// Blocks the thread.
-fn stop() {
-    let mut line = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .expect("somebody writes");
-}
+use ringloop::{Builder, EventLoopExt, block_on, get_running_loop, sleep, yield_now};
+use uring_tests::scene::{arguments, say, stop};
+use uring_tests::tasks::HOUR;
 
 async fn serve(scene: String) {
     let dumps = ringloop::debug::dump_on_signal(libc::SIGUSR1).expect("nobody has the signal");
@@ -49,13 +30,7 @@ async fn serve(scene: String) {
 }
 
 fn main() {
-    let mut args = std::env::args().skip(1);
-    let (scene, kind) = (args.next(), args.next());
-    let scene = scene.expect("the first argument is the scene");
-    let kind: DriverKind = kind
-        .expect("the second argument is the driver")
-        .parse()
-        .expect("a driver");
+    let (scene, kind) = arguments();
     let event_loop = Builder::new().driver(kind).build().expect("the driver");
     block_on(&event_loop, serve(scene)).expect("it serves");
 }

@@ -2,34 +2,17 @@
 //! not run in the main thread. `interrupted SCENE DRIVER`; it says what happens, a line each, and
 //! goes on from its stops when it reads a line.
 
-use std::io::{BufRead, Write};
 use std::rc::Rc;
-use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ringloop::sys::signals;
 use ringloop::task::{Cancelled, current};
 use ringloop::{
-    AbstractEventLoop, Builder, DriverKind, EventLoopExt, JoinError, RunError, Runner,
-    get_running_loop, sleep, yield_now,
+    AbstractEventLoop, Builder, EventLoopExt, JoinError, RunError, Runner, get_running_loop, sleep,
+    yield_now,
 };
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn say(line: &str) {
-    let mut out = std::io::stdout();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .expect("somebody reads");
-}
-
-/// Blocks the thread, as a computation would.
-fn stop() {
-    let mut line = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .expect("somebody writes");
-}
+use uring_tests::scene::{arguments, say, stop};
+use uring_tests::tasks::HOUR;
 
 fn tell(result: Result<Result<u32, Cancelled>, RunError<Result<u32, Cancelled>>>) {
     say(&match result {
@@ -115,27 +98,12 @@ async fn leaves_one() -> Result<u32, Cancelled> {
 
 /// No descriptor can be made any more; those that are open stay.
 fn use_descriptors_up() {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: writes the structure.
-    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    assert_eq!(result, 0);
-    limit.rlim_cur = 0;
-    // SAFETY: reads the structure.
-    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!(result, 0);
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, 0, most).expect("it may be lowered");
 }
 
 fn main() {
-    let mut args = std::env::args().skip(1);
-    let (scene, kind) = (args.next(), args.next());
-    let scene = scene.expect("the first argument is the scene");
-    let kind: DriverKind = kind
-        .expect("the second argument is the driver")
-        .parse()
-        .expect("a driver");
+    let (scene, kind) = arguments();
     let runner = Runner::new().loop_factory(move || Builder::new().driver(kind).build());
     match scene.as_str() {
         "wait" => tell(runner.run(waits())),

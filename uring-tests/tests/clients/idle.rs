@@ -1,12 +1,14 @@
 //! Ten thousand idle connections while fifty work.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use uring_tests::{isolated, on_both_drivers};
 
 use super::APIS;
-use super::server::{Server, reset_on_close};
+use super::server::Server;
+use uring_tests::net::reset_on_close;
 
 const IDLE: usize = 10_000;
 const BUSY: usize = 50;
@@ -17,43 +19,17 @@ const OTHER: u64 = 100;
 /// starts: how many idle connections fit.
 fn raise_limit() -> usize {
     let needed = (IDLE + BUSY) as u64 + OTHER;
-    let mut limit = get_limit();
-    limit.rlim_max = limit.rlim_max.max(needed);
-    limit.rlim_cur = limit.rlim_max;
-    if set_limit(&limit).is_ok() {
+    let limit = |soft, hard| setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    // Only the privileged may raise the hard limit.
+    let raised = most.max(needed);
+    if limit(raised, raised).is_ok() {
         return IDLE;
     }
-    // Only the privileged may raise the hard limit.
-    limit = get_limit();
-    limit.rlim_cur = limit.rlim_max;
-    set_limit(&limit).unwrap();
-    let fitting = (limit.rlim_max.min(needed) - BUSY as u64 - OTHER) as usize;
-    if fitting < IDLE {
-        println!(
-            "the limit of {} descriptors forbids {IDLE} idle connections: {fitting} instead",
-            limit.rlim_max
-        );
-    }
+    limit(most, most).expect("as far as the hard one");
+    let fitting = (most.min(needed) - BUSY as u64 - OTHER) as usize;
+    println!("the limit of {most} descriptors forbids {IDLE} idle connections: {fitting} instead");
     fitting
-}
-
-fn get_limit() -> libc::rlimit {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is valid for writing.
-    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    assert_eq!(result, 0, "{}", io::Error::last_os_error());
-    limit
-}
-
-fn set_limit(limit: &libc::rlimit) -> io::Result<()> {
-    // SAFETY: `limit` is valid for reading.
-    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// One message there and back.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use uring_tests::{Rng, on_both_drivers};
 
 use super::on_both_apis;
-use super::server::{Server, read_answer, reset_on_close, talk};
+use super::server::{Server, read_answer, talk};
+use uring_tests::net::reset_on_close;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n";
 

@@ -2,10 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use uring_tests::{DriverKind, example};
+use uring_tests::{DriverKind, example, scene};
 
 /// A running example; killed when it is dropped.
 pub struct Server {
@@ -67,9 +66,7 @@ impl Server {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: i32) {
-        // SAFETY: no memory is involved; the child was not waited for, so the number is its own.
-        let answer = unsafe { libc::kill(self.child.id() as i32, signal) };
-        assert_eq!(answer, 0);
+        scene::signal(&self.child, signal);
     }
 
     /// The most memory it had resident so far, in KiB.
@@ -141,24 +138,4 @@ pub fn read_answer(stream: &mut TcpStream) -> String {
         answer.push(byte[0]);
     }
     String::from_utf8(answer).expect("text")
-}
-
-/// Makes the close of the socket a reset, which also leaves no port behind that is in use for a
-/// minute.
-pub fn reset_on_close(stream: &TcpStream) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: the option's value is a `linger`, and its size is given.
-    let answer = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as libc::socklen_t,
-        )
-    };
-    assert_eq!(answer, 0);
 }

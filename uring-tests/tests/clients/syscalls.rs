@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use uring_tests::scene::signal;
 use uring_tests::{Leg, TempDir, on_both_drivers};
 
 use super::server::Server;
@@ -52,9 +53,7 @@ impl Trace {
 
     /// Detaches; all lines.
     fn finish(mut self) -> Vec<String> {
-        // SAFETY: no memory is involved; the child was not waited for, so the number is its own.
-        let result = unsafe { libc::kill(self.strace.id() as i32, libc::SIGINT) };
-        assert_eq!(result, 0);
+        signal(&self.strace, libc::SIGINT);
         let _ = self.strace.wait().expect("a child");
         self.lines()
     }

@@ -2,13 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
+use nix::sys::socket::AddressFamily;
 use ringloop::driver::{Event, Fd, Key, Op, SockAddr};
 use uring_tests::TempDir;
 use uring_tests::drive::fd;
+use uring_tests::net::unconnected;
 
 use super::script::TCP_LISTENER;
 use super::world::{Base, Owner};
@@ -169,12 +171,12 @@ impl Connects {
         if self.flying.len() >= WAITING {
             return;
         }
-        let domain = if to < 2 { libc::AF_UNIX } else { libc::AF_INET };
-        // SAFETY: takes no pointer.
-        let socket = unsafe { libc::socket(domain, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-        assert!(socket >= 0);
-        // SAFETY: the descriptor was just made and nobody else knows it.
-        let socket = Fd::new(unsafe { OwnedFd::from_raw_fd(socket) });
+        let family = if to < 2 {
+            AddressFamily::Unix
+        } else {
+            AddressFamily::Inet
+        };
+        let socket = Fd::new(unconnected(family));
         let op = Op::Connect {
             fd: socket,
             addr: Box::new(self.addresses[to]),

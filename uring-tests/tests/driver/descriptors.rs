@@ -8,8 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use nix::sys::socket::AddressFamily;
 use ringloop::driver::{Buf, Fd, Op, Park, SockAddr, closed_count};
 use uring_tests::drive::{Rig, fd, pattern, received, tcp_pair};
+use uring_tests::net::{shorten_queue, unconnected};
 use uring_tests::{TempDir, isolated, on_both_drivers, open_fds};
 
 fn is_cloexec(fd: &OwnedFd) -> bool {
@@ -25,23 +27,6 @@ fn open(path: &Path, flags: i32) -> Op {
         flags,
         mode: 0o600,
     }
-}
-
-fn unix_socket() -> OwnedFd {
-    use std::os::fd::FromRawFd;
-    // SAFETY: takes no pointer.
-    let fd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-    assert!(fd >= 0);
-    // SAFETY: the descriptor was just made and nobody else knows it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-fn unconnected() -> OwnedFd {
-    // SAFETY: takes no pointer.
-    let raw = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-    assert!(raw >= 0);
-    // SAFETY: just made, nobody else knows it.
-    unsafe { std::os::fd::FromRawFd::from_raw_fd(raw) }
 }
 
 on_both_drivers! {
@@ -102,7 +87,7 @@ on_both_drivers! {
 
     fn accept_on_what_is_no_listener_fails(kind: DriverKind) {
         let mut rig = Rig::open(kind);
-        let socket = fd(unconnected());
+        let socket = fd(unconnected(AddressFamily::Inet));
         for op in [
             Op::Accept { fd: socket.clone() },
             Op::AcceptMulti { fd: socket.clone() },
@@ -116,7 +101,7 @@ on_both_drivers! {
         let mut rig = Rig::open(kind);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let socket = fd(unconnected());
+        let socket = fd(unconnected(AddressFamily::Inet));
         let connect = |socket: &Fd| Op::Connect {
             fd: socket.clone(),
             addr: Box::new(SockAddr::from(addr)),
@@ -128,7 +113,7 @@ on_both_drivers! {
         let event = rig.run(uring_tests::drive::recv(&socket, 16));
         assert_eq!(received(&event), b"welcome");
         drop((accepted, listener));
-        let key = rig.submit(connect(&fd(unconnected())));
+        let key = rig.submit(connect(&fd(unconnected(AddressFamily::Inet))));
         assert_eq!(rig.result(key), -libc::ECONNREFUSED);
     }
 
@@ -210,11 +195,10 @@ on_both_drivers! {
             let dir = TempDir::new();
             let path = dir.join("full");
             let listener = UnixListener::bind(&path).unwrap();
-            // SAFETY: takes no pointer.
-            assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+            shorten_queue(&listener);
             let addr = SockAddr::unix(&path).unwrap();
             let connect = |rig: &mut Rig| {
-                let socket = UnixStream::from(unix_socket());
+                let socket = UnixStream::from(unconnected(AddressFamily::Unix));
                 socket.set_nonblocking(nonblocking).unwrap();
                 let connect = Op::Connect { fd: fd(socket), addr: Box::new(addr) };
                 rig.submit(connect)

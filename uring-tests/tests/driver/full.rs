@@ -5,11 +5,12 @@
 
 use std::io::Read;
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use ringloop::driver::{Fd, Key, Park};
 use uring_tests::drive::{Rig, fd, pattern, send, tcp_pair};
+use uring_tests::net::shrink;
 use uring_tests::on_both_drivers;
 
 use crate::send_now;
@@ -40,21 +41,6 @@ const CASES: [(bool, Ended); 8] = [
     (false, Nothing),
 ];
 
-fn set_size(socket: &OwnedFd, option: i32) {
-    let size: i32 = 64 << 10;
-    // SAFETY: the kernel reads an integer of the length that is told, during the call.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            option,
-            (&raw const size).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    };
-    assert_eq!(done, 0);
-}
-
 /// The peer, which reads and writes as any stream socket, and ours.
 fn pair(tcp: bool) -> (UnixStream, Fd) {
     let (peer, ours): (OwnedFd, OwnedFd) = if tcp {
@@ -65,8 +51,8 @@ fn pair(tcp: bool) -> (UnixStream, Fd) {
         (near.into(), far.into())
     };
     // Full soon, and of a size that the kernel does not tune.
-    set_size(&peer, libc::SO_RCVBUF);
-    set_size(&ours, libc::SO_SNDBUF);
+    shrink(&peer, 64 << 10);
+    shrink(&ours, 64 << 10);
     (UnixStream::from(peer), fd(ours))
 }
 

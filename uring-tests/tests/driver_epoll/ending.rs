@@ -7,7 +7,7 @@ use std::io::Write;
 use ringloop::driver::epoll::{EpollDriver, EpollOptions};
 use ringloop::driver::{Completions, Driver, Op, OpTable, Park};
 use uring_tests::drive::{Rig, fd, tcp_pair};
-use uring_tests::{isolated, on_one_driver, open_fds};
+use uring_tests::{forked, isolated, on_one_driver, open_fds};
 
 on_one_driver! { Epoll:
     fn a_driver_that_was_shut_down_holds_no_epoll_instance() {
@@ -33,21 +33,7 @@ on_one_driver! { Epoll:
             let key = ours.submit(Op::RecvMulti { fd: fd(far) });
             ours.poll();
             near.write_all(b"before the fork").unwrap();
-            // SAFETY: the child runs only what follows, up to `_exit`; of the threads of this
-            // process, which runs one test, none holds a lock that is needed here.
-            let child = unsafe { libc::fork() };
-            assert!(child >= 0);
-            if child == 0 {
-                let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    in_the_child(&mut ours);
-                }));
-                // SAFETY: ends the child without running anything of the parent's.
-                unsafe { libc::_exit(i32::from(ended.is_err())) };
-            }
-            let mut status = 0;
-            // SAFETY: `status` is live.
-            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-            assert_eq!(status, 0, "the child ended badly");
+            forked(|| in_the_child(&mut ours));
             assert_eq!(ours.receive(key, 15), b"before the fork");
             ours.close();
         });

@@ -10,38 +10,27 @@ mod modes;
 mod sends;
 mod starving;
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 /// A Unix socket pair that keeps message boundaries.
 fn message_pair() -> (OwnedFd, OwnedFd) {
-    let mut fds = [0; 2];
-    // SAFETY: the call writes two descriptors.
-    let done = unsafe {
-        libc::socketpair(
-            libc::AF_UNIX,
-            libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC,
-            0,
-            fds.as_mut_ptr(),
-        )
-    };
-    assert_eq!(done, 0);
-    // SAFETY: the descriptors were just made and nobody else knows them.
-    fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into()
+    let (kind, flags) = (SockType::SeqPacket, SockFlag::SOCK_CLOEXEC);
+    socketpair(AddressFamily::Unix, kind, None, flags).expect("descriptors are free")
 }
 
 /// The same file under exactly this number, which no other test may use.
-fn renumbered(fd: &impl AsRawFd, number: i32) -> OwnedFd {
-    // SAFETY: takes no pointer.
-    let duplicate = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, number) };
+fn renumbered(fd: &impl AsFd, number: i32) -> OwnedFd {
+    let duplicate = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(number)).expect("it is open");
     assert_eq!(duplicate, number, "the number is taken");
     // SAFETY: the descriptor was just made and nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(duplicate) }
 }
 
 /// Whether the descriptor is in non-blocking mode.
-fn is_nonblocking(fd: &impl AsRawFd) -> bool {
-    // SAFETY: takes no pointer.
-    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
-    assert!(flags >= 0);
-    flags & libc::O_NONBLOCK != 0
+fn is_nonblocking(fd: &impl AsFd) -> bool {
+    let flags = fcntl(fd, FcntlArg::F_GETFL).expect("it is open");
+    OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK)
 }

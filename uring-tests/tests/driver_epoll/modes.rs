@@ -5,9 +5,11 @@
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
+use nix::sys::socket::AddressFamily;
 use ringloop::driver::epoll::EpollOptions;
 use ringloop::driver::{Op, Park, SockAddr};
 use uring_tests::drive::{fd, tcp_pair};
+use uring_tests::net::unconnected;
 use uring_tests::{TempDir, with_rig};
 
 use super::is_nonblocking;
@@ -60,7 +62,7 @@ with_rig! { Epoll:
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         for nonblocking in [false, true] {
-            let socket = tcp_socket();
+            let socket = TcpStream::from(unconnected(AddressFamily::Inet));
             if nonblocking {
                 socket.set_nonblocking(true).unwrap();
             }
@@ -70,7 +72,7 @@ with_rig! { Epoll:
             assert_eq!(is_nonblocking(&socket), nonblocking);
         }
         drop(listener);
-        let socket = fd(tcp_socket());
+        let socket = fd(TcpStream::from(unconnected(AddressFamily::Inet)));
         let connect = Op::Connect { fd: socket, addr: Box::new(SockAddr::from(addr)) };
         assert_eq!(rig.run(connect).result, -libc::ECONNREFUSED);
     }
@@ -107,14 +109,4 @@ with_rig! { Epoll:
         rig.cancel(readable);
         while rig.wait(readable).more {}
     }
-}
-
-/// An unconnected TCP socket in blocking mode.
-fn tcp_socket() -> TcpStream {
-    use std::os::fd::FromRawFd;
-    // SAFETY: takes no pointer.
-    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-    assert!(fd >= 0);
-    // SAFETY: the descriptor was just made and nobody else knows it.
-    unsafe { TcpStream::from_raw_fd(fd) }
 }

@@ -3,15 +3,16 @@
 //! Not on both drivers: it is about one.
 
 use std::io::Write;
-use std::os::fd::{FromRawFd, OwnedFd};
 
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
 use ringloop::driver::uring::{UringDriver, UringOptions};
 use ringloop::driver::{
     BUFFER_SIZE, Completions, Driver, Engine, Op, OpTable, Park, SEGMENT_BUFFERS, Target,
 };
 use uring_tests::drive::{Rig, fd, tcp_pair};
 use uring_tests::isolated;
-use uring_tests::{on_one_driver, with_rig};
+use uring_tests::{forked, on_one_driver, with_rig};
 
 use crate::exercise;
 
@@ -19,18 +20,10 @@ fn options() -> UringOptions {
     UringOptions::default()
 }
 
-fn pipe() -> (OwnedFd, OwnedFd) {
-    let mut fds = [0; 2];
-    // SAFETY: the call writes two descriptors.
-    assert_eq!(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
-    // SAFETY: the descriptors were just made and nobody else knows them.
-    fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into()
-}
-
 with_rig! { Uring:
     /// A read of an empty pipe stands in a worker thread of the kernel; even that comes back.
     fn a_worker_is_interrupted(rig = options()) {
-        let (reader, _writer) = pipe();
+        let (reader, _writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let reader = fd(reader);
         let key = rig.submit(Op::ReadAt { fd: reader, buf: vec![0; 16].into(), offset: 0 });
         rig.settle();
@@ -144,21 +137,7 @@ on_one_driver! { Uring:
             let (mut near, far) = tcp_pair().unwrap();
             let key = ours.submit(Op::RecvMulti { fd: fd(far) });
             ours.poll();
-            // SAFETY: the child runs only what follows, up to `_exit`; of the threads of this
-            // process, which runs one test, none holds a lock that is needed here.
-            let child = unsafe { libc::fork() };
-            assert!(child >= 0);
-            if child == 0 {
-                let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    in_the_child(&mut ours);
-                }));
-                // SAFETY: ends the child without running anything of the parent's.
-                unsafe { libc::_exit(i32::from(ended.is_err())) };
-            }
-            let mut status = 0;
-            // SAFETY: `status` is live.
-            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-            assert_eq!(status, 0, "the child ended badly");
+            forked(|| in_the_child(&mut ours));
             // The parent's receive is armed still, its buffers and its queues work.
             near.write_all(b"after the fork").unwrap();
             assert_eq!(ours.receive(key, 14), b"after the fork");

@@ -4,6 +4,7 @@
 
 use std::os::unix::net::UnixStream;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ringloop::driver::uring::{UringDriver, UringOptions};
 use ringloop::driver::{Driver, DriverKind, Op, Park};
 use uring_tests::drive::{Rig, fd};
@@ -27,16 +28,6 @@ fn none() -> UringOptions {
         multishot_accept: false,
         ..all()
     }
-}
-
-fn limit_descriptors(count: usize) {
-    let limit = libc::rlimit {
-        rlim_cur: count as u64,
-        rlim_max: 4096,
-    };
-    // SAFETY: a live rlimit, only read.
-    let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!(done, 0);
 }
 
 /// The line of the report that begins so.
@@ -177,11 +168,13 @@ on_one_driver! { Uring:
     fn a_start_without_descriptors_fails_cleanly() {
         isolated(|| {
             let before = uring_tests::open_fds();
+            let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            let limit = |soft| setrlimit(Resource::RLIMIT_NOFILE, soft, most).unwrap();
             let mut failed = 0;
             for spare in 0.. {
-                limit_descriptors(before + spare);
+                limit(before as u64 + spare);
                 let driver = UringDriver::new(all());
-                limit_descriptors(4096);
+                limit(most);
                 match driver {
                     Ok(mut driver) => {
                         driver.shut_down(0);

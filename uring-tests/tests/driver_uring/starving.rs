@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use ringloop::driver::uring::UringOptions;
 use ringloop::driver::{BUFFER_SIZE, Key, Lease, Op, Park, SEGMENT_BUFFERS};
 use uring_tests::drive::{Rig, fd, pattern, tcp_pair};
+use uring_tests::lab::{this_thread, wait_until_asleep};
 use uring_tests::{Rng, with_rig};
 
 fn buffers(buffers: usize) -> UringOptions {
@@ -32,26 +33,6 @@ fn receives(rig: &mut Rig, count: usize) -> Vec<(TcpStream, Key)> {
 /// Polls until nothing more comes and nothing is wanted.
 fn rest(rig: &mut Rig) {
     while rig.poll() > 0 || rig.driver().wants_poll() {}
-}
-
-/// The kernel's number of this thread.
-fn this_thread() -> i32 {
-    // SAFETY: takes nothing.
-    unsafe { libc::gettid() }
-}
-
-/// Returns when the thread sleeps in the kernel.
-fn wait_until_asleep(thread: i32) {
-    let path = format!("/proc/self/task/{thread}/stat");
-    loop {
-        let stat = std::fs::read_to_string(&path).expect("the thread lives");
-        // The name, in parentheses, may hold anything; the state is the word behind it.
-        let (_, rest) = stat.rsplit_once(')').expect("a name in parentheses");
-        if rest.trim_start().starts_with('S') {
-            return;
-        }
-        std::thread::yield_now();
-    }
 }
 
 with_rig! { Uring:

@@ -3,18 +3,17 @@
 //! Not on both drivers: it is about one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringloop::driver::uring::UringOptions;
 use ringloop::driver::{Op, Park};
 use uring_tests::drive::{fd, tcp_pair};
+use uring_tests::signals::Storm;
 use uring_tests::with_rig;
 
 fn options() -> UringOptions {
     UringOptions::default()
 }
-
-extern "C" fn nothing(_: libc::c_int) {}
 
 with_rig! { Uring:
     /// Two threads wake as fast as they can; the loop sleeps whenever it has seen everything.
@@ -54,22 +53,7 @@ with_rig! { Uring:
     }
 
     fn a_signal_ends_the_wait_without_an_error(rig = options()) {
-        let handler: extern "C" fn(libc::c_int) = nothing;
-        // SAFETY: the handler does nothing; SIGUSR2 is used by no other test of this binary.
-        unsafe { libc::signal(libc::SIGUSR2, handler as libc::sighandler_t) };
-        // SAFETY: takes nothing.
-        let me = unsafe { libc::pthread_self() };
-        let stop = Arc::new(AtomicBool::new(false));
-        let other = std::thread::spawn({
-            let stop = stop.clone();
-            move || {
-                while !stop.load(Ordering::SeqCst) {
-                    // SAFETY: the thread lives: it joins this one.
-                    unsafe { libc::pthread_kill(me, libc::SIGUSR2) };
-                    std::thread::yield_now();
-                }
-            }
-        });
+        let _storm = Storm::begin();
         // Both with and without something submitted (the kernel answers differently: trap T14).
         for round in 0..100 {
             if round % 2 == 0 {
@@ -82,8 +66,6 @@ with_rig! { Uring:
                 assert_eq!(rig.result(key), -libc::ECANCELED);
             }
         }
-        stop.store(true, Ordering::SeqCst);
-        other.join().unwrap();
     }
 
     /// Trap T13: a wait with an unpublished head returns at once, for ever.

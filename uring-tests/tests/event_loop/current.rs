@@ -1,6 +1,5 @@
 //! The running loop, jobs in threads, tasks on a closed loop.
 
-use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -13,7 +12,7 @@ use ringloop::{
 use uring_tests::order::{Dropped, Order};
 use uring_tests::tasks::{me, panic_of};
 use uring_tests::watch::Watch;
-use uring_tests::{isolated, on_both_drivers};
+use uring_tests::{forked, isolated, on_both_drivers};
 
 use crate::tasks::cancelled;
 
@@ -44,25 +43,16 @@ on_both_drivers! {
         isolated(|| {
             let l = Watch::new(kind);
             let (id, handle) = (l.id(), l.handle());
-            let status = l.run(async move {
+            l.run(async move {
                 assert!(current_task(None).unwrap().is_some());
-                // SAFETY: the child calls what this process's one test may call, and `_exit`.
-                let child = unsafe { libc::fork() };
-                if child == 0 {
-                    let fresh = panic::catch_unwind(AssertUnwindSafe(|| {
-                        assert_eq!(try_get_running_loop().err(), Some(LoopError::NoRunningLoop));
-                        assert!(current_task(None).is_err() && current().is_none());
-                        assert_eq!(current_task(Some(id)).unwrap(), None);
-                        let own = Builder::new().driver(kind).build().unwrap();
-                        let nap = ringloop::sleep(Duration::from_nanos(1));
-                        block_on(&own, nap).unwrap().unwrap();
-                    }));
-                    // SAFETY: takes no pointer and does not return.
-                    unsafe { libc::_exit(i32::from(fresh.is_err())) };
-                }
-                let mut status = -1;
-                // SAFETY: `status` is valid for the call.
-                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                forked(|| {
+                    assert_eq!(try_get_running_loop().err(), Some(LoopError::NoRunningLoop));
+                    assert!(current_task(None).is_err() && current().is_none());
+                    assert_eq!(current_task(Some(id)).unwrap(), None);
+                    let own = Builder::new().driver(kind).build().unwrap();
+                    let nap = ringloop::sleep(Duration::from_nanos(1));
+                    block_on(&own, nap).unwrap().unwrap();
+                });
                 assert!(current_task(None).unwrap().is_some());
                 ringloop::sleep(Duration::from_nanos(1)).await.unwrap();
                 let future = get_running_loop().create_future();
@@ -75,9 +65,7 @@ on_both_drivers! {
                 get_running_loop().call_soon(move || set.set_result(()).unwrap()).unwrap();
                 future.wait().await.unwrap();
                 receive.try_recv().expect("what the thread sent came before");
-                status
             });
-            assert_eq!(status, 0, "the child failed");
         });
     }
 

@@ -8,31 +8,17 @@ use ringloop::EventLoopExt;
 use ringloop::driver::Park;
 use ringloop::event_loop::ThreadSafeHandle;
 use ringloop::task::exit_loop;
+use uring_tests::lab::{is_asleep, this_thread};
 use uring_tests::on_both_drivers;
 use uring_tests::tasks::exited;
 use uring_tests::watch::Watch;
 
 /// Waits until that thread of this process sleeps, or `or` says that it went on.
-fn until_blocked(thread: u32, or: &AtomicBool) {
-    let path = format!("/proc/self/task/{thread}/stat");
-    while !or.load(Ordering::SeqCst) {
-        let stat = std::fs::read_to_string(&path).expect("the thread lives");
-        // After the name, which stands in parentheses, comes the state.
-        let state = stat
-            .rsplit(") ")
-            .next()
-            .and_then(|rest| rest.chars().next());
-        if state == Some('S') {
-            return;
-        }
+fn until_blocked(thread: i32, or: &AtomicBool) {
+    // One that is gone went on.
+    while !or.load(Ordering::SeqCst) && matches!(is_asleep(thread), Ok(false)) {
         std::thread::yield_now();
     }
-}
-
-fn thread_id() -> u32 {
-    // SAFETY: takes no argument and can not fail.
-    let id = unsafe { libc::gettid() };
-    id.unsigned_abs()
 }
 
 /// Runs a callback during which another thread calls `ask` on its handle; whether the thread was
@@ -52,7 +38,7 @@ fn ask_while_running<T: Send + 'static>(
     let thread = std::thread::spawn(move || {
         let handle = take.recv().unwrap();
         begun.recv().unwrap();
-        name.send(thread_id()).unwrap();
+        name.send(this_thread()).unwrap();
         let answer = ask(&handle);
         let after = over.load(Ordering::SeqCst);
         past.store(true, Ordering::SeqCst);

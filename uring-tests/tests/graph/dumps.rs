@@ -1,44 +1,38 @@
 //! Dumps, by hand and on a signal.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use ringloop::debug::{dump, dump_of};
 use ringloop::task::TaskOptions;
 use ringloop::{Builder, DriverKind, EventLoopExt, block_on, get_running_loop, sleep, yield_now};
-use uring_tests::{example, on_both_drivers, with_default_signal};
+use uring_tests::scene::Scene;
+use uring_tests::{example, on_both_drivers};
 
+/// A program and its dumps, which it writes to standard error.
 struct Program {
-    child: Child,
+    scene: Scene,
     dumps: BufReader<ChildStderr>,
 }
 
 impl Program {
+    fn of(command: &mut Command) -> Self {
+        let mut scene = Scene::of(command.stderr(Stdio::piped()));
+        let dumps = BufReader::new(scene.child.stderr.take().expect("piped"));
+        Self { scene, dumps }
+    }
+
     /// Returns when it is ready.
     fn start(scene: &str, kind: DriverKind) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dumped"))
-            .args([scene, &kind.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut line = String::new();
-        let said = child.stdout.as_mut().expect("piped");
-        // Nothing is read ahead: the program says no more before it is asked to go on.
-        BufReader::new(said)
-            .read_line(&mut line)
-            .expect("it writes text");
-        assert_eq!(line, "ready\n");
-        let dumps = BufReader::new(child.stderr.take().expect("piped"));
-        Self { child, dumps }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dumped"));
+        let mut program = Self::of(command.args([scene, &kind.to_string()]));
+        program.scene.says("ready");
+        program
     }
 
     fn signal(&self) {
-        // SAFETY: the child was not waited for, so the number is its own.
-        let sent = unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGUSR1) };
-        assert_eq!(sent, 0);
+        self.scene.signal(libc::SIGUSR1);
     }
 
     /// What it wrote, up to the line that begins so.
@@ -55,30 +49,14 @@ impl Program {
         }
     }
 
-    fn interrupt(&self) {
-        // SAFETY: as above.
-        let sent = unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
-        assert_eq!(sent, 0);
-    }
-
-    fn go_on(&mut self) {
-        let stdin = self.child.stdin.as_mut().expect("piped");
-        stdin.write_all(b"\n").expect("it reads");
-    }
-
-    fn ends(mut self) {
+    fn ends(mut self, last_word: &str) {
+        self.scene.says(last_word);
+        self.scene.says("");
         let mut rest = String::new();
         self.dumps
             .read_to_string(&mut rest)
             .expect("it writes text");
-        assert!(self.child.wait().expect("it ends").success(), "{rest}");
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It has ended, or the test failed.
-        let _ = self.child.kill();
+        assert!(self.scene.ended().success(), "{rest}");
     }
 }
 
@@ -115,8 +93,8 @@ on_both_drivers! {
             assert!(text.contains(&format!("on {kind}, iteration ")), "{text}");
             assert!(text.contains("[waiting] the main future: a job in another thread for "), "{text}");
         }
-        program.go_on();
-        program.ends();
+        program.scene.go_on();
+        program.ends("end");
     }
 
     /// Seen from outside, and from inside once it turns again.
@@ -129,30 +107,19 @@ on_both_drivers! {
         assert!(text.contains("current task: <Task pending"), "{text}");
         let text = program.dump_until("  <Task pending name='the sleeper'");
         assert!(text.contains("2 tasks:"), "{text}");
-        program.go_on();
+        program.scene.go_on();
         let text = program.dump_until("ringloop: end");
         assert!(text.contains("operations"), "{text}");
-        program.go_on();
-        program.ends();
+        program.scene.go_on();
+        program.ends("end");
     }
-}
 
-on_both_drivers! {
     /// The program of the book's chapter about stuck servers.
     fn the_stuck_example_shows_where_it_hangs(kind: DriverKind) {
         let mut command = Command::new(example("stuck"));
-        let mut child = with_default_signal(&mut command, libc::SIGINT)
-            .env("RINGLOOP_DRIVER", kind.to_string())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut said = BufReader::new(child.stdout.take().expect("piped"));
-        let mut line = String::new();
-        said.read_line(&mut line).expect("it writes text");
-        assert_eq!(line, format!("kill -USR1 {}\n", child.id()));
-        let dumps = BufReader::new(child.stderr.take().expect("piped"));
-        let mut program = Program { child, dumps };
+        let mut program = Program::of(command.env("RINGLOOP_DRIVER", kind.to_string()));
+        let line = program.scene.line();
+        assert_eq!(line, format!("kill -USR1 {}\n", program.scene.child.id()));
         // The first dumps may come before everybody waits for what they will.
         loop {
             program.signal();
@@ -168,10 +135,7 @@ on_both_drivers! {
                 break;
             }
         }
-        program.interrupt();
-        let mut rest = String::new();
-        said.read_to_string(&mut rest).expect("it writes text");
-        assert_eq!(rest, "interrupted\n");
-        program.ends();
+        program.scene.signal(libc::SIGINT);
+        program.ends("interrupted");
     }
 }

@@ -1,15 +1,15 @@
 //! Connections, and what becomes of accepts that fail.
 
 use std::cell::Cell;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use ringloop::{AbstractEventLoop, EventLoopExt, ProtocolKind, ServerOptions};
 use uring_tests::net::{Accepted, Reports, Seen, as_stream, inet, own_addr, run_loop, run_on};
 use uring_tests::wrapped::Wrapper;
-use uring_tests::{isolated, on_both_drivers, open_fds};
+use uring_tests::{isolated, limit_descriptors, on_both_drivers, open_fds};
 
 use crate::{address_of, assert_closed, assert_refused, serve};
 
@@ -62,7 +62,7 @@ on_both_drivers! {
             let event_loop: Rc<dyn AbstractEventLoop> = wrapper.clone();
             run_loop(&event_loop.clone(), async move {
                 let reports = Reports::of(&event_loop);
-                limit_descriptors();
+                limit_descriptors(32);
                 let (server, address, accepted) = serve(&event_loop).await;
                 let client = TcpStream::connect(address).expect("it listens");
                 let fillers = take_descriptors();
@@ -98,7 +98,7 @@ on_both_drivers! {
             let event_loop: Rc<dyn AbstractEventLoop> = wrapper.clone();
             run_loop(&event_loop.clone(), async move {
                 let reports = Reports::of(&event_loop);
-                limit_descriptors();
+                limit_descriptors(32);
                 let (_server, address, accepted) = serve(&event_loop).await;
                 let first = TcpStream::connect(address).expect("it listens");
                 accepted.connected(0).await;
@@ -255,23 +255,6 @@ async fn yield_to_timers(event_loop: &Rc<dyn AbstractEventLoop>) {
     )
     .expect("the loop runs");
     fired.wait().await.expect("nobody cancels it");
-}
-
-/// Leaves few descriptors to this process. To be called before an accept is armed: io_uring goes
-/// by the limit of that moment.
-fn limit_descriptors() {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is valid for writing.
-    let done = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    assert_eq!(done, 0, "{}", io::Error::last_os_error());
-    let probe = std::fs::File::open("/dev/null").expect("a descriptor is free");
-    limit.rlim_cur = probe.as_raw_fd() as u64 + 32;
-    // SAFETY: `limit` is valid for reading.
-    let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!(done, 0, "{}", io::Error::last_os_error());
 }
 
 /// Takes every descriptor that is free.

@@ -12,8 +12,8 @@ use std::cell::RefCell;
 use std::future::{Future, ready};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
+use uring_tests::net::reset_on_close;
 use uring_tests::{TempDir, on_both_drivers};
 
 /// Where a server listens.
@@ -51,26 +51,6 @@ async fn to_blocking_peer() -> ((StreamReader, StreamWriter), TcpStream) {
     let streams = open_connection(ConnectOptions::from(to)).await.unwrap();
     let (peer, _) = listener.accept().unwrap();
     (streams, peer)
-}
-
-/// Ends the connection with a reset.
-fn reset(peer: TcpStream) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: the option value is a `linger` and its size is given.
-    let answer = unsafe {
-        libc::setsockopt(
-            peer.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as u32,
-        )
-    };
-    assert_eq!(answer, 0);
-    drop(peer);
 }
 
 /// Echoes lines until the end.
@@ -145,7 +125,8 @@ on_both_drivers! {
             while reader.buffered() < 4 {
                 ringloop::yield_now().await.unwrap();
             }
-            reset(peer);
+            reset_on_close(&peer);
+            drop(peer);
             let closed = told(writer.wait_closed().await);
             assert_eq!(closed.0, ErrorKind::ConnectionReset);
             assert_eq!(told(reader.read(1).await).0, ErrorKind::ConnectionReset);

@@ -6,11 +6,12 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use uring_tests::lab::{lab, lab_on};
+use uring_tests::net::reset_on_close;
 use uring_tests::on_both_drivers;
 
 use crate::recorder::Call::{Data, Eof, Lost, Made};
 use crate::recorder::{Buffered, Recorder};
-use crate::sockets::{FLOOD, Pair, pattern, reset_on_close, tcp_pair, unix_pair};
+use crate::sockets::{FLOOD, Pair, pattern, tcp_pair, unix_pair};
 use crate::tamper;
 
 on_both_drivers! {

@@ -8,11 +8,13 @@ use std::rc::Rc;
 
 use ringloop::{EventLoopExt, Lease};
 use uring_tests::lab::{Lab, lab, lab_on};
+use uring_tests::net::reset_on_close;
 use uring_tests::on_both_drivers;
+use uring_tests::signals::Storm;
 
 use crate::recorder::Call::{Data, Eof, Lost, Made};
 use crate::recorder::Recorder;
-use crate::sockets::{FLOOD, Pair, connected, pattern, reset_on_close, tcp_pair, unix_pair};
+use crate::sockets::{FLOOD, Pair, connected, pattern, tcp_pair, unix_pair};
 use crate::tamper;
 
 /// What the protocol of `near` has received while `far` wrote this and reading is paused.
@@ -126,21 +128,18 @@ on_both_drivers! {
     /// Signals that interrupt the wait are nobody's error.
     fn tso_03_signals_do_not_break_a_read(kind: DriverKind) {
         lab(kind, |lab| async move {
-            ignore_user_signal();
             let (near, mut far) = unix_pair();
             let recorder = Recorder::new();
             lab.transport(near, recorder.clone()).await;
-            // SAFETY: takes nothing.
-            let this = unsafe { libc::pthread_self() };
-            let poker = std::thread::spawn(move || {
+            let storm = Storm::begin();
+            let writer = std::thread::spawn(move || {
                 for byte in 0..100 {
-                    // SAFETY: the thread is alive: it waits for the bytes.
-                    unsafe { libc::pthread_kill(this, libc::SIGUSR1) };
                     far.write_all(&[byte]).unwrap();
                 }
             });
             recorder.wait(Lost).await;
-            poker.join().unwrap();
+            writer.join().unwrap();
+            drop(storm);
             let sent: Vec<u8> = (0..100).collect();
             assert_eq!(recorder.data(), sent);
             assert_eq!(recorder.calls(), [Made, Data, Eof, Lost]);
@@ -496,15 +495,4 @@ on_both_drivers! {
             far.wait(Lost).await;
         });
     }
-}
-
-/// Gives SIGUSR1 a handler that does nothing and does not restart calls.
-fn ignore_user_signal() {
-    extern "C" fn nothing(_: i32) {}
-    // SAFETY: an all-zero sigaction is valid: no flags, empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
-    // SAFETY: the action is valid, and the handler does nothing at all.
-    let done = unsafe { libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()) };
-    assert_eq!(done, 0);
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -11,27 +11,13 @@ use std::thread::JoinHandle;
 
 use uring_tests::Rng;
 use uring_tests::lab::Lab;
+use uring_tests::net::shrink;
 
 use crate::recorder::Recorder;
 
-/// A socket option that holds a number.
-pub fn set_option(socket: &impl AsRawFd, level: i32, name: i32, value: i32) {
-    // SAFETY: the pointer is to a value of the length given, for the time of the call.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<i32>() as u32,
-        )
-    };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-}
-
 /// Bytes that a socket of these pairs takes at most before its peer reads: much less than what the
 /// tests call a flood.
-const SMALL: i32 = 32 * 1024;
+const SMALL: usize = 32 * 1024;
 
 /// More than any of the sockets takes, buffers of both ends together.
 pub const FLOOD: usize = 1 << 20;
@@ -42,16 +28,11 @@ pub fn pattern(len: usize) -> Vec<u8> {
     BYTES.get_or_init(|| Rng::with_seed(1).bytes(FLOOD))[..len].to_vec()
 }
 
-fn shrink(socket: &impl AsRawFd) {
-    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, SMALL);
-    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, SMALL);
-}
-
 /// A pair of Unix sockets with small buffers.
 pub fn unix_pair() -> (UnixStream, UnixStream) {
     let (near, far) = UnixStream::pair().expect("a pair");
-    shrink(&near);
-    shrink(&far);
+    shrink(&near, SMALL);
+    shrink(&far, SMALL);
     (near, far)
 }
 
@@ -59,11 +40,11 @@ pub fn unix_pair() -> (UnixStream, UnixStream) {
 pub fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is up");
     // Inherited by what is accepted, before the window is told to the peer.
-    shrink(&listener);
+    shrink(&listener, SMALL);
     let address = listener.local_addr().expect("bound");
     let near = TcpStream::connect(address).expect("the listener is there");
     let (far, _) = listener.accept().expect("the connection is there");
-    shrink(&near);
+    shrink(&near, SMALL);
     near.set_nodelay(true).expect("TCP");
     far.set_nodelay(true).expect("TCP");
     (near, far)
@@ -92,25 +73,6 @@ impl Pair {
             }
         }
     }
-}
-
-/// Closing it resets the connection.
-pub fn reset_on_close(socket: &TcpStream) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    // SAFETY: the pointer is to a value of the length given, for the time of the call.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of::<libc::linger>() as u32,
-        )
-    };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Reads to the end in a thread of its own: what came, and the error that ended it.
