@@ -15,6 +15,7 @@
 //! | `lab.rs` | a loop for one test, and the proof that nothing is left of it |
 //! | `drive.rs` | drives a driver by hand |
 //! | `give_up.rs` | the ways in which a wait can be given up |
+//! | `meeting.rs` | threads that wait for each other |
 //! | `moments.rs` | every place of an iteration at which something can happen |
 //! | `peer.rs` | the other end of a connection |
 //! | `net.rs` | loops, protocols and sockets for tests of connections and servers |
@@ -39,6 +40,7 @@ mod isolated;
 pub mod lab;
 pub mod layer;
 mod leg;
+mod meeting;
 pub mod moments;
 pub mod net;
 pub mod order;
@@ -58,6 +60,7 @@ pub mod wrapped;
 pub use example::{example, said};
 pub use isolated::{forked, isolated, isolated_saying, limit_descriptors, open_fds};
 pub use leg::{Leg, assert_uring_refused, raw_uring_setup};
+pub use meeting::Meeting;
 pub use ringloop::driver::DriverKind;
 pub use rng::Rng;
 pub use run::{Outcome, current_test, run_variant};

@@ -4,13 +4,14 @@
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Barrier};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use ringloop::driver::epoll::EpollOptions;
 use ringloop::driver::{Buf, Fd, Op};
 use ringloop::sys::threads::{KEEP_IDLE, Threads};
 use uring_tests::drive::Rig;
-use uring_tests::{TempDir, on_one_driver, with_rig};
+use uring_tests::{Meeting, TempDir, on_one_driver, with_rig};
 
 fn open(dir: &TempDir, name: &str, flags: i32) -> Op {
     use std::os::unix::ffi::OsStringExt;
@@ -65,12 +66,8 @@ on_one_driver! { Epoll:
             threads: Some(threads.clone()),
             ..EpollOptions::default()
         });
-        let gate = Arc::new(Barrier::new(2));
-        let behind = gate.clone();
-        let job = move || {
-            behind.wait();
-        };
-        threads.submit(Box::new(job)).unwrap();
+        let (gate, behind) = Meeting::between_two();
+        threads.submit(Box::new(move || behind.meet())).unwrap();
         let dir = TempDir::new();
         let file = std::fs::File::create_new(dir.join("file")).unwrap();
         let file = Fd::new(OwnedFd::from(file));
@@ -85,7 +82,7 @@ on_one_driver! { Epoll:
             panic!("another operation")
         };
         assert_eq!(&*buf, b"first");
-        gate.wait();
+        gate.meet();
         assert_eq!(rig.result(second), 6);
         // Too late: the operation is gone.
         rig.cancel(second);
@@ -97,13 +94,10 @@ on_one_driver! { Epoll:
 
     /// A job that does not end is named, and its buffer is the job's own.
     fn closing_does_not_wait_for_ever_for_a_thread() {
-        use std::os::unix::ffi::OsStrExt;
         let mut rig = Rig::from(EpollOptions::default());
         let dir = TempDir::new();
         let path = dir.join("fifo");
-        let c_path = CString::new(path.as_os_str().as_bytes()).unwrap();
-        // SAFETY: the path ends with NUL and is only read.
-        assert_eq!(unsafe { libc::mkfifo(c_path.as_ptr(), 0o600) }, 0);
+        mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
         // Opening a pipe for reading waits for a writer. Until a thread has begun, it can be cancelled.
         let lost = loop {
             rig.submit(open(&dir, "fifo", libc::O_RDONLY));

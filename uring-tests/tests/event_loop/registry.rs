@@ -3,17 +3,17 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Mutex};
 
 use ringloop::task::{
     ForeignTask, LoopId, RegistryError, TaskId, TaskRef, TaskState, all_tasks, current,
     current_task, enter_task, leave_task, register_task, swap_current_task, unregister_task,
 };
 use ringloop::{EventLoopExt, sleep, yield_now};
-use uring_tests::on_both_drivers;
 use uring_tests::order::Order;
 use uring_tests::tasks::HOUR;
 use uring_tests::watch::Watch;
+use uring_tests::{Meeting, on_both_drivers};
 
 use crate::tasks::sleeper;
 
@@ -235,11 +235,10 @@ on_both_drivers! {
         const LOOPS: usize = 4;
         const TASKS: usize = 50;
         let known: Arc<Mutex<Vec<LoopId>>> = Arc::default();
-        let (steady, over) = (Arc::new(Barrier::new(LOOPS + 1)), Arc::new(Barrier::new(LOOPS + 1)));
-        let loops: Vec<_> = (0..LOOPS)
+        let (loops, meetings): (Vec<_>, Vec<_>) = (0..LOOPS)
             .map(|_| {
-                let (known, steady, over) = (known.clone(), steady.clone(), over.clone());
-                std::thread::spawn(move || {
+                let (known, (here, there)) = (known.clone(), Meeting::between_two());
+                let body = move || {
                     let l = Watch::new(kind);
                     known.lock().unwrap().push(l.id());
                     // Tasks come and go while others look.
@@ -250,13 +249,15 @@ on_both_drivers! {
                         assert!(batch.iter().all(|task| task.done()));
                     }
                     let tasks: Vec<_> = (0..TASKS).map(|_| sleeper(&l)).collect();
-                    steady.wait();
-                    over.wait();
+                    // All is steady, and has been looked at.
+                    there.meet();
+                    there.meet();
                     tasks.iter().for_each(|task| task.abort());
                     l.turn();
-                })
+                };
+                (std::thread::spawn(body), here)
             })
-            .collect();
+            .unzip();
         let stop = Arc::new(AtomicBool::new(false));
         let reader = {
             let (known, stop) = (known.clone(), stop.clone());
@@ -275,13 +276,13 @@ on_both_drivers! {
                 }
             })
         };
-        steady.wait();
+        meetings.iter().for_each(Meeting::meet);
         for &id in known.lock().unwrap().iter() {
             let tasks = all_tasks(Some(id)).unwrap();
             assert_eq!(tasks.len(), TASKS);
             assert!(tasks.iter().all(|task| task.state() == TaskState::Pending));
         }
-        over.wait();
+        meetings.iter().for_each(Meeting::meet);
         for thread in loops {
             thread.join().unwrap();
         }

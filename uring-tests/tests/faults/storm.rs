@@ -3,17 +3,18 @@
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::sync::{Arc, Barrier};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
+use nix::time::ClockId;
 use ringloop::{
-    BaseProtocol, DriverKind, EventLoopExt, Lease, Protocol, ServerOptions, Transport, sleep,
+    BaseProtocol, DriverKind, EventLoopExt, Lease, Protocol, ServerOptions, Transport,
+    get_running_loop, sleep,
 };
 use uring_tests::lab::alone;
 use uring_tests::net::{Changes, Reports, own_addr, run_on};
-use uring_tests::{isolated, on_both_drivers};
+use uring_tests::{Meeting, isolated, limit_descriptors, on_both_drivers};
 
 /// Descriptors the server may have besides its own.
 const ROOM: u64 = 40;
@@ -53,42 +54,21 @@ impl Protocol for Echo {
     }
 }
 
-/// The highest descriptor this process may have is `ROOM` above the next one.
-fn limit_descriptors() {
-    let probe = std::fs::File::open("/dev/null").expect("a descriptor is free");
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: writes the structure.
-    let done = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-    limit.rlim_cur = probe.as_raw_fd() as u64 + ROOM;
-    // SAFETY: reads the structure.
-    let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-}
-
 /// CPU time of this thread.
 fn cpu() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: writes the structure.
-    let done = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(done, 0);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+    let used = ClockId::CLOCK_THREAD_CPUTIME_ID.now();
+    used.expect("there is such a clock").into()
 }
 
 /// Connects, waits for the others' word, and checks that each is echoed. In a descriptor table of its
 /// own.
-fn clients(number: usize, address: SocketAddr, connected: &Barrier, go: &Barrier) {
+fn clients(number: usize, address: SocketAddr, server: &Meeting) {
     let mut streams: Vec<TcpStream> = (0..TOGETHER)
         .map(|_| TcpStream::connect(address).expect("the queue takes all"))
         .collect();
-    connected.wait();
-    go.wait();
+    // All are there, and may go on.
+    server.meet();
+    server.meet();
     for (index, stream) in streams.iter_mut().enumerate() {
         let sent = (number * TOGETHER + index).to_be_bytes();
         stream.write_all(&sent).expect("it is connected");
@@ -107,48 +87,44 @@ on_both_drivers! {
     /// One report, no spinning: the loop sleeps through the shortage, and serves everybody in the end.
     fn an_accept_storm_beyond_the_descriptor_limit_is_survived(kind: DriverKind) {
         isolated(|| {
-            let groups = CLIENTS / TOGETHER;
-            let connected = Arc::new(Barrier::new(groups + 1));
-            let go = Arc::new(Barrier::new(groups + 1));
-            let address = own_addr();
-            // The port is chosen here, so that the clients can know it.
-            let address = std::net::TcpListener::bind(address).and_then(|l| l.local_addr()).expect("loopback");
+            let (tell, told) = channel();
             std::thread::scope(|scope| {
-                let (ready, listening) = std::sync::mpsc::channel();
-                let (here, there) = (connected.clone(), go.clone());
-                scope.spawn(move || alone(|| serve(kind, address, &ready, &here, &there)));
-                listening.recv().expect("it listens");
-                for number in 0..groups {
-                    let (here, there) = (&connected, &go);
-                    scope.spawn(move || alone(|| clients(number, address, here, there)));
+                let (groups, meetings): (Vec<_>, Vec<_>) =
+                    (0..CLIENTS / TOGETHER).map(|_| Meeting::between_two()).unzip();
+                scope.spawn(move || alone(move || serve(kind, tell, groups)));
+                let address = told.recv().expect("it listens");
+                for (number, server) in meetings.into_iter().enumerate() {
+                    scope.spawn(move || alone(move || clients(number, address, &server)));
                 }
             });
         });
     }
 }
 
-fn serve(
-    kind: DriverKind,
-    address: SocketAddr,
-    ready: &std::sync::mpsc::Sender<()>,
-    connected: &Arc<Barrier>,
-    go: &Arc<Barrier>,
-) {
-    let (ready, connected, go) = (ready.clone(), connected.clone(), go.clone());
-    run_on(kind, |event_loop| async move {
+/// In a descriptor table of its own. Where it listens is told; whom it waits for it meets.
+fn serve(kind: DriverKind, tell: Sender<SocketAddr>, groups: Vec<Meeting>) {
+    let meet = |groups: Vec<Meeting>| {
+        let meet = move || {
+            groups.iter().for_each(Meeting::meet);
+            groups
+        };
+        get_running_loop().run_in_executor(meet)
+    };
+    run_on(kind, move |event_loop| async move {
         let reports = Reports::of(&event_loop);
         let served = Rc::new(Served::default());
         let made = served.clone();
         let factory = move || Rc::new(Echo(made.clone(), std::cell::RefCell::default()));
-        limit_descriptors();
-        let options = ServerOptions::new(address.ip().to_string(), address.port()).backlog(1024);
+        limit_descriptors(ROOM);
+        let options = ServerOptions::new(own_addr().ip().to_string(), 0).backlog(1024);
         let server = event_loop
             .create_server(factory, options)
             .await
             .expect("it binds");
-        ready.send(()).expect("the test waits");
-        let all_there = event_loop.run_in_executor(move || connected.wait().is_leader());
-        all_there.await.expect("they connect");
+        let address = server.local_addrs()[0].as_inet();
+        tell.send(address.expect("a TCP server"))
+            .expect("the test waits");
+        let groups = meet(groups).await.expect("they connect");
         reports.until(1).await;
         let core = event_loop.core().expect("a base loop").clone();
         let (iterations, before) = (core.iterations(), cpu());
@@ -169,8 +145,7 @@ fn serve(
             reports.messages(),
             ["socket.accept() out of system resource"]
         );
-        let release = event_loop.run_in_executor(move || go.wait().is_leader());
-        release.await.expect("they wait");
+        meet(groups).await.expect("they wait");
         served
             .changes
             .until(|| (served.lost.get() == CLIENTS).then_some(()))
