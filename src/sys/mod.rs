@@ -9,6 +9,7 @@ pub mod file;
 pub mod fork;
 pub mod getaddrinfo;
 pub mod names;
+mod signal_slot;
 pub mod signals;
 pub mod socket;
 pub mod threads;

@@ -17,39 +17,24 @@
 //! The handler runs in any thread; one with a descriptor table of its own must block the signal.
 
 use super::fork;
+use super::signal_slot::{Delivery, SignalSlot};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 /// Signals are numbered from 1 to 64.
 const SIGNALS: usize = 65;
 
-/// What the handler of one signal needs.
-struct Slot {
-    taken: AtomicBool,
-    /// The eventfd; -1 while nobody catches the signal.
-    event: AtomicI32,
-    count: AtomicU32,
-    /// The delivery from which on the default action is taken; 0: none.
-    last: AtomicU32,
-    /// Handlers that may be about to use `event`.
-    busy: AtomicU32,
-}
+/// One for each signal.
+#[cfg(not(loom))]
+static SLOTS: [SignalSlot; SIGNALS] = [const { SignalSlot::new() }; SIGNALS];
+#[cfg(loom)]
+static SLOTS: std::sync::LazyLock<[SignalSlot; SIGNALS]> =
+    std::sync::LazyLock::new(|| std::array::from_fn(|_| SignalSlot::new()));
 
-static SLOTS: [Slot; SIGNALS] = [const {
-    Slot {
-        taken: AtomicBool::new(false),
-        event: AtomicI32::new(-1),
-        count: AtomicU32::new(0),
-        last: AtomicU32::new(0),
-        busy: AtomicU32::new(0),
-    }
-}; SIGNALS];
-
-fn slot(signal: i32) -> io::Result<&'static Slot> {
+fn slot(signal: i32) -> io::Result<&'static SignalSlot> {
     usize::try_from(signal)
         .ok()
         .filter(|signal| *signal > 0)
@@ -57,33 +42,37 @@ fn slot(signal: i32) -> io::Result<&'static Slot> {
         .ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
-/// In a forked child nobody catches anything, whatever other threads did when it was forked.
+/// In a forked child nobody catches anything.
 extern "C" fn forget() {
-    for slot in &SLOTS {
-        slot.event.store(-1, Ordering::SeqCst);
-        slot.busy.store(0, Ordering::SeqCst);
-    }
+    SLOTS.iter().for_each(SignalSlot::forget);
 }
 
 extern "C" fn handler(signal: i32) {
     let Ok(slot) = slot(signal) else { return };
     // SAFETY: the thread's own errno, saved because the interrupted code may be about to read it.
     let errno = unsafe { *libc::__errno_location() };
-    slot.busy.fetch_add(1, Ordering::SeqCst);
-    let count = slot.count.fetch_add(1, Ordering::SeqCst).saturating_add(1);
-    let last = slot.last.load(Ordering::SeqCst);
-    let event = slot.event.load(Ordering::SeqCst);
-    if event < 0 || (last != 0 && count >= last) {
-        take_default(signal);
-    } else {
-        let one = 1u64;
-        // SAFETY: 8 readable bytes; the descriptor is the catch's eventfd, which stays open while
-        // `busy` is above 0. It fails only when the counter is full, and then it is readable.
-        unsafe { libc::write(event, ptr::from_ref(&one).cast(), 8) };
+    match slot.enter() {
+        Delivery::Event(event) => {
+            let one = 1u64;
+            // SAFETY: 8 readable bytes; the descriptor is the catch's eventfd, which stays open until
+            // this handler leaves. It fails only when the counter is full: then it is readable.
+            unsafe { libc::write(event, ptr::from_ref(&one).cast(), 8) };
+        }
+        Delivery::Last => take_default(signal),
+        Delivery::Nobody => unheard(signal),
     }
-    slot.busy.fetch_sub(1, Ordering::SeqCst);
+    slot.leave();
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
+}
+
+/// A delivery that came while nobody catches the signal: in a forked child, or just when the catch was
+/// dropped. A handler that somebody else has put in place, and that may have called ours, decides for
+/// itself. Async-signal-safe.
+fn unheard(signal: i32) {
+    if action(signal).is_ok_and(|action| is_ours(&action) || action.sa_sigaction == libc::SIG_DFL) {
+        take_default(signal);
+    }
 }
 
 /// Puts the default action back and sends the signal to this thread once more. In the handler of the
@@ -105,6 +94,10 @@ fn action(signal: i32) -> io::Result<libc::sigaction> {
     super::check(result as isize)?;
     // SAFETY: initialised, see above.
     Ok(unsafe { action.assume_init() })
+}
+
+fn is_ours(action: &libc::sigaction) -> bool {
+    action.sa_sigaction == handler as extern "C" fn(i32) as libc::sighandler_t
 }
 
 /// Whether the signal's action is the default one.
@@ -140,26 +133,23 @@ impl Catch {
         static FORGETS: Once = Once::new();
         fork::in_child(&FORGETS, forget);
         let slot = slot(signal)?;
-        if slot.taken.swap(true, Ordering::SeqCst) {
+        if !slot.claim() {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
         }
         let caught = Self::install(signal, slot, last);
         if caught.is_err() {
-            slot.event.store(-1, Ordering::SeqCst);
-            slot.taken.store(false, Ordering::SeqCst);
+            slot.release();
         }
         caught
     }
 
-    fn install(signal: i32, slot: &Slot, last: u32) -> io::Result<Self> {
+    fn install(signal: i32, slot: &SignalSlot, last: u32) -> io::Result<Self> {
         // SAFETY: makes a descriptor; numbers only.
         let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         super::check(event as isize)?;
         // SAFETY: just made, and nobody else knows it.
         let event = unsafe { OwnedFd::from_raw_fd(event) };
-        slot.count.store(0, Ordering::SeqCst);
-        slot.last.store(last, Ordering::SeqCst);
-        slot.event.store(event.as_raw_fd(), Ordering::SeqCst);
+        slot.publish(event.as_raw_fd(), last);
         let mut previous = MaybeUninit::<libc::sigaction>::zeroed();
         // SAFETY: zeroes are a valid action, whose handler is then ours: a function of the expected
         // kind that does only what a handler may do (see the module). The kernel writes the old one.
@@ -169,7 +159,7 @@ impl Catch {
             action.sa_flags = libc::SA_RESTART;
             libc::sigaction(signal, &raw const action, previous.as_mut_ptr())
         };
-        super::check(result as isize)?;
+        super::check(result as isize).inspect_err(|_| slot.retire())?;
         // SAFETY: initialised, see above.
         let previous = unsafe { previous.assume_init() };
         Ok(Self {
@@ -213,7 +203,7 @@ impl Catch {
     /// How often the signal was delivered since it is caught. Deliveries that come before one was
     /// handled are one, as signals are.
     pub fn count(&self) -> u32 {
-        slot(self.signal).map_or(0, |slot| slot.count.load(Ordering::SeqCst))
+        slot(self.signal).map_or(0, SignalSlot::count)
     }
 }
 
@@ -226,18 +216,13 @@ impl AsFd for Catch {
 
 impl Drop for Catch {
     fn drop(&mut self) {
-        let ours = handler as extern "C" fn(i32) as libc::sighandler_t;
-        if action(self.signal).is_ok_and(|action| action.sa_sigaction == ours) {
+        if action(self.signal).is_ok_and(|action| is_ours(&action)) {
             // SAFETY: the action that the kernel gave us before.
             unsafe { libc::sigaction(self.signal, &raw const self.previous, ptr::null_mut()) };
         }
         let Ok(slot) = slot(self.signal) else { return };
-        slot.event.store(-1, Ordering::SeqCst);
-        // A handler that read the descriptor before that is in another thread and about to return.
-        while slot.busy.load(Ordering::SeqCst) > 0 {
-            std::thread::yield_now();
-        }
-        slot.taken.store(false, Ordering::SeqCst);
+        slot.retire();
+        slot.release();
     }
 }
 
