@@ -41,6 +41,7 @@ mod accept;
 mod file;
 mod jobs;
 mod poll;
+mod posted;
 mod receive;
 mod waiters;
 mod waker;

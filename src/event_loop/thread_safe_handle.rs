@@ -9,15 +9,25 @@
 //! **Guarantees.** The callback runs in a copy of the context of who made the handle, on whatever
 //! thread that was. It runs at most once, and not at all when a cancel came first. While it
 //! runs, other threads that ask or cancel wait for its end. What it captured is dropped when it ran,
-//! was cancelled, or its loop was closed, however long the handle is kept.
+//! was cancelled, or its loop was closed, however long the handle is kept. The models at the end of
+//! this file run every interleaving (`--cfg loom`).
 
 use super::handle::Origin;
 use crate::task::{ContextSnapshot, is_loop_exit};
+#[cfg(loom)]
+use loom::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{self, ThreadId},
+};
 use std::any::{Any, type_name};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(loom))]
+use std::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{self, ThreadId},
+};
 
 /// A callback scheduled by `call_soon_threadsafe`: may be cancelled from any thread. asyncio (3.14):
 /// `_ThreadSafeHandle`.
@@ -162,5 +172,87 @@ impl fmt::Debug for ThreadSafeHandle {
             ""
         };
         write!(f, "<ThreadSafeHandle{cancelled} {}>", self.0.origin.name)
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    /// What a callback changes, without a lock: who is not ordered after that may read what it was.
+    type Touched = Arc<AtomicU32>;
+
+    fn touch(touched: &AtomicU32) {
+        touched.store(read(touched) + 1, Relaxed);
+    }
+
+    fn read(touched: &AtomicU32) -> u32 {
+        touched.load(Relaxed)
+    }
+
+    /// One thread runs the callback, others cancel it: after that it has run, or never will, and what
+    /// it captured is gone.
+    fn cancelled_or_over(cancellers: usize) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(move || {
+            let touched = Touched::default();
+            let captured = touched.clone();
+            let handle = ThreadSafeHandle::new(move || {
+                touch(&captured);
+                thread::yield_now();
+                touch(&captured);
+            });
+            let call = handle.clone().into_call();
+            let runner = thread::spawn(call);
+            let threads: Vec<_> = (1..cancellers)
+                .map(|_| {
+                    let handle = handle.clone();
+                    thread::spawn(move || handle.cancel())
+                })
+                .collect();
+            handle.cancel();
+            let times = read(&touched);
+            assert!(times == 0 || times == 2, "half a run");
+            assert!(handle.cancelled());
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            runner.join().unwrap();
+            assert_eq!(read(&touched), times, "run after it was cancelled");
+            assert_eq!(Arc::strong_count(&touched), 1, "kept");
+        });
+    }
+
+    #[test]
+    fn loom_who_cancels_waits_for_the_end_of_a_run() {
+        cancelled_or_over(1);
+    }
+
+    #[test]
+    fn loom_all_who_cancel_hear_of_the_end_of_a_run() {
+        cancelled_or_over(2);
+    }
+
+    /// The loop closes while another thread cancels.
+    #[test]
+    fn loom_what_a_callback_captured_is_dropped_once() {
+        loom::model(|| {
+            let touched = Touched::default();
+            struct Captured(Touched);
+            impl Drop for Captured {
+                fn drop(&mut self) {
+                    touch(&self.0);
+                }
+            }
+            let captured = Captured(touched.clone());
+            let handle = ThreadSafeHandle::new(move || drop(captured));
+            let call = handle.clone().into_call();
+            let closer = thread::spawn(move || drop(call));
+            handle.cancel();
+            closer.join().unwrap();
+            assert_eq!(read(&touched), 1);
+        });
     }
 }

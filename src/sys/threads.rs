@@ -14,13 +14,22 @@
 //! ```
 
 use super::fork::Origin;
+#[cfg(loom)]
+use loom::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{self, Builder, JoinHandle},
+};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
+#[cfg(not(loom))]
+use std::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{self, Builder, JoinHandle},
+};
 
 /// What a thread runs.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -108,7 +117,7 @@ impl Threads {
             name: name.to_owned(),
             limit: limit.max(1),
             keep,
-            state: Mutex::default(),
+            state: Mutex::new(State::default()),
             work: Condvar::new(),
         });
         Self {
@@ -197,7 +206,7 @@ impl Closing {
 
     /// Returns when the threads have ended; a thread of the pool does not wait for itself.
     pub fn join(self) {
-        let own = std::thread::current().id();
+        let own = thread::current().id();
         for (_, thread) in self.0 {
             if thread.thread().id() != own {
                 // The thread catches what jobs throw, so it does not fail.
@@ -274,6 +283,99 @@ fn next(shared: &Shared, number: u64) -> Option<Job> {
             .unwrap_or_else(PoisonError::into_inner);
         state = guard;
         state.idle -= 1;
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+
+    /// Said once, heard by who waits.
+    #[derive(Clone, Default)]
+    struct Said(Arc<(Mutex<bool>, Condvar)>);
+
+    impl Said {
+        fn say(&self) {
+            *self.0.0.lock().unwrap() = true;
+            self.0.1.notify_all();
+        }
+
+        fn hear(&self) {
+            let mut said = self.0.0.lock().unwrap();
+            while !*said {
+                said = self.0.1.wait(said).unwrap();
+            }
+        }
+    }
+
+    /// A job that nobody runs, and a thread that does not end, is a deadlock, which loom reports.
+    fn check(model: impl Fn(Threads) + Send + Sync + 'static, limit: usize) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.check(move || {
+            let threads = Threads::new("model", limit, KEEP_IDLE);
+            model(threads.clone());
+            threads.shut_down(true);
+            assert_eq!(threads.live(), 0);
+        });
+    }
+
+    fn submit(threads: &Threads, job: impl FnOnce() + Send + 'static) {
+        assert!(threads.submit(Box::new(job)).is_ok());
+    }
+
+    #[test]
+    fn loom_an_idle_thread_hears_of_a_job_and_of_the_end() {
+        check(
+            |threads| {
+                for _ in 0..2 {
+                    let done = Said::default();
+                    let says = done.clone();
+                    submit(&threads, move || says.say());
+                    done.hear();
+                }
+            },
+            1,
+        );
+    }
+
+    /// One thread may be idle, or woken and not running yet, when two jobs come of which the first
+    /// waits for the second.
+    #[test]
+    fn loom_jobs_run_at_once_up_to_the_limit() {
+        check(
+            |threads| {
+                submit(&threads, || {});
+                let (first, second) = (Said::default(), Said::default());
+                let (says, hears) = (first.clone(), second.clone());
+                submit(&threads, move || {
+                    hears.hear();
+                    says.say();
+                });
+                submit(&threads, move || second.say());
+                first.hear();
+            },
+            2,
+        );
+    }
+
+    #[test]
+    fn loom_what_was_taken_before_the_end_runs() {
+        check(
+            |threads| {
+                let done = Said::default();
+                let (says, closes) = (done.clone(), threads.clone());
+                let submits = thread::spawn(move || {
+                    let job: Job = Box::new(move || says.say());
+                    closes.submit(job).is_ok()
+                });
+                threads.shut_down(false);
+                if submits.join().unwrap() {
+                    done.hear();
+                }
+            },
+            1,
+        );
     }
 }
 

@@ -13,13 +13,13 @@
 
 use super::super::{Buf, Completion, Key, Op, Unpark};
 use super::Turn;
+use super::posted::Posted;
 use super::waker::Waker;
 use crate::sys::threads::Threads;
 use crate::sys::{file, to_result};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Whether the operation runs here.
@@ -104,19 +104,13 @@ fn restore(op: &mut Op, bytes: Buf) {
 
 /// Where threads put results.
 struct Results {
-    list: Mutex<Vec<Done>>,
-    /// Something is in the list.
-    any: AtomicBool,
+    done: Posted<Done>,
     waker: Arc<Waker>,
 }
 
 impl Results {
     fn post(&self, done: Done) {
-        self.list
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(done);
-        self.any.store(true, Ordering::Release);
+        self.done.post(done);
         self.waker.unpark();
     }
 }
@@ -147,8 +141,7 @@ impl Jobs {
             threads,
             own,
             results: Arc::new(Results {
-                list: Mutex::default(),
-                any: AtomicBool::new(false),
+                done: Posted::new(),
                 waker,
             }),
             tickets: HashMap::new(),
@@ -199,23 +192,14 @@ impl Jobs {
     /// Reports what threads have finished.
     #[inline]
     pub(super) fn collect(&mut self, turn: &mut Turn<'_>) {
-        if self.results.any.load(Ordering::Relaxed) {
+        if self.results.done.any() {
             self.collect_all(turn);
         }
     }
 
     #[cold]
     fn collect_all(&mut self, turn: &mut Turn<'_>) {
-        // Lowered before the list is taken: what is posted later raises it again.
-        self.results.any.store(false, Ordering::SeqCst);
-        let list = std::mem::take(
-            &mut *self
-                .results
-                .list
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        for done in list {
+        for done in self.results.done.take() {
             self.tickets.remove(&done.key);
             if let (Some(op), Some(buf)) = (turn.table.op_mut(done.key), done.buf) {
                 restore(op, buf);

@@ -12,6 +12,8 @@
 //! ```
 
 mod error;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod wait;
 
 pub use error::ConcurrentError;
@@ -20,11 +22,15 @@ pub use wait::ConcurrentWait;
 
 use super::future::{InvalidStateError, SharedError, Waiters, call_all};
 use crate::task::{LoopId, running_loop_id};
+#[cfg(loom)]
+use loom::sync::{Condvar, Mutex, MutexGuard};
 use std::error::Error;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(loom))]
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 type Callback<T> = Box<dyn FnOnce(&ConcurrentFuture<T>) + Send>;
 
@@ -234,12 +240,15 @@ impl<T> ConcurrentFuture<T> {
     /// [`ConcurrentError`]: how it ended without a value; its value was taken before; pending, and
     /// this is the thread of the loop that would have to bring it about.
     pub fn result(&self) -> Result<T, ConcurrentError> {
-        let state = self.lock();
+        let mut state = self.lock();
         if !state.is_done() && self.is_own_loop() {
             return Err(ConcurrentError::OwnLoop);
         }
-        let waited = self.0.done.wait_while(state, |state| !state.is_done());
-        Self::read(waited.unwrap_or_else(PoisonError::into_inner))
+        while !state.is_done() {
+            let waited = self.0.done.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        Self::read(state)
     }
 
     /// As [`result`](Self::result), and waits no longer than that. It is not cancelled when the time is
@@ -248,13 +257,18 @@ impl<T> ConcurrentFuture<T> {
     /// # Errors
     /// As [`result`](Self::result); [`ConcurrentError::TimedOut`].
     pub fn result_timeout(&self, timeout: Duration) -> Result<T, ConcurrentError> {
-        let state = self.lock();
+        let mut state = self.lock();
         if !state.is_done() && self.is_own_loop() {
             return Err(ConcurrentError::OwnLoop);
         }
-        let done = &self.0.done;
-        let waited = done.wait_timeout_while(state, timeout, |state| !state.is_done());
-        Self::read(waited.unwrap_or_else(PoisonError::into_inner).0)
+        let begun = Instant::now();
+        while !state.is_done()
+            && let Some(left) = timeout.checked_sub(begun.elapsed())
+        {
+            let waited = self.0.done.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Self::read(state)
     }
 
     fn is_own_loop(&self) -> bool {
