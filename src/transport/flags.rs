@@ -34,6 +34,12 @@ pub(super) enum Flag {
     InResume = 1 << 10,
     /// What the socket took is being dropped; what is left goes before anything new.
     Shrinking = 1 << 11,
+    /// Something that completed while reading was paused is held.
+    Held = 1 << 12,
+    /// The water marks were set; they are not the usual ones.
+    OwnLimits = 1 << 13,
+    /// The peer has an IPv4 address, which stands in the transport.
+    InetPeer = 1 << 14,
 }
 
 impl Flags {
@@ -46,6 +52,13 @@ impl Flags {
     #[inline]
     pub(super) fn has_any(&self, first: Flag, second: Flag) -> bool {
         self.0.get() & (first as u16 | second as u16) != 0
+    }
+
+    /// Whether what arrives can not be delivered at once.
+    #[inline]
+    pub(super) fn delay_delivery(&self) -> bool {
+        const DELAY: u16 = Flag::Closing as u16 | Flag::ReadPaused as u16 | Flag::Held as u16;
+        self.0.get() & DELAY != 0
     }
 
     /// Sets it; whether it was set before.

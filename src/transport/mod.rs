@@ -2,6 +2,8 @@
 
 mod factory;
 mod flags;
+mod key_cell;
+mod rare;
 mod receive;
 mod send;
 mod socket;

@@ -42,18 +42,16 @@ impl SocketTransport {
         if self.flags.has_any(Flag::Closing, Flag::ReadPaused)
             || self.flags.has(Flag::EndSeen)
             || !self.flags.has(Flag::Started)
-            || self.receive.get().is_some()
-            || self.has_held()
+            || self.receive.is_some()
+            || self.flags.has(Flag::Held)
         {
             return;
         }
-        let Some(fd) = self.fd.borrow().clone() else {
-            return;
-        };
+        let Some(fd) = self.fd() else { return };
         let key = self
             .core
             .submit(Op::RecvMulti { fd }, Target::Callback(self.clone()));
-        self.receive.set(Some(key));
+        self.receive.set(key);
     }
 
     /// For good: the connection ends.
@@ -61,11 +59,13 @@ impl SocketTransport {
         if let Some(key) = self.receive.take() {
             self.core.abandon(key);
         }
-        drop(self.held.take());
+        self.drop_held();
     }
 
-    fn has_held(&self) -> bool {
-        self.held.borrow().is_some()
+    pub(super) fn drop_held(&self) {
+        if self.flags.clear(Flag::Held) {
+            drop(self.with_rare(|rare| rare.held.take()));
+        }
     }
 
     pub(super) fn pause(&self) {
@@ -84,7 +84,7 @@ impl SocketTransport {
             return;
         }
         let Some(me) = self.me() else { return };
-        if self.has_held() {
+        if self.flags.has(Flag::Held) {
             me.deliver_held_soon();
         } else {
             me.arm_receive();
@@ -92,13 +92,14 @@ impl SocketTransport {
     }
 
     fn hold(&self, hold: impl FnOnce(&mut Held)) {
-        hold(self.held.borrow_mut().get_or_insert_default());
+        self.flags.set(Flag::Held);
+        self.with_rare(|rare| hold(rare.held.get_or_insert_default()));
     }
 
     /// Data of an armed receive.
     #[inline]
     pub(super) fn data_arrived(&self, lease: Lease) {
-        if self.flags.has_any(Flag::Closing, Flag::ReadPaused) || self.has_held() {
+        if self.flags.delay_delivery() {
             self.received_late(lease);
         } else {
             self.deliver(lease);
@@ -108,7 +109,8 @@ impl SocketTransport {
     #[cold]
     fn received_late(&self, lease: Lease) {
         if !self.flags.has(Flag::Closing) {
-            self.hold(|held| held.data.push_back(spare(lease)));
+            let lease = spare(lease);
+            self.hold(|held| held.data.push_back(lease));
         }
     }
 
@@ -118,7 +120,7 @@ impl SocketTransport {
             // A buffer that was not the kernel's: refused and counted by the pool.
             return;
         }
-        self.receive.set(None);
+        self.receive.clear();
         let cancelled = self.flags.clear(Flag::ReceiveCancelled);
         if self.flags.has(Flag::Closing) {
             return;
@@ -129,7 +131,7 @@ impl SocketTransport {
             self.data_arrived(lease);
         } else if cancelled && event.result == -libc::ECANCELED {
             self.arm_receive();
-        } else if self.flags.has(Flag::ReadPaused) || self.has_held() {
+        } else if self.flags.delay_delivery() {
             self.hold(|held| held.end = Some(-event.result));
         } else {
             self.end_of_stream(-event.result);
@@ -162,19 +164,17 @@ impl SocketTransport {
             if self.flags.has_any(Flag::Closing, Flag::ReadPaused) {
                 return;
             }
-            let mut held = self.held.borrow_mut();
-            let Some(held_now) = held.as_deref_mut() else {
+            if !self.flags.has(Flag::Held) {
                 break;
-            };
-            if let Some(lease) = held_now.data.pop_front() {
-                drop(held);
+            }
+            let next = self.with_rare(|rare| rare.held.as_mut()?.data.pop_front());
+            if let Some(lease) = next {
                 self.deliver(lease);
                 continue;
             }
-            let end = held_now.end.take();
-            *held = None;
-            drop(held);
-            if let Some(errno) = end {
+            self.flags.clear(Flag::Held);
+            let held = self.with_rare(|rare| rare.held.take());
+            if let Some(errno) = held.and_then(|held| held.end) {
                 return self.end_of_stream(errno);
             }
         }
@@ -223,7 +223,8 @@ impl SocketTransport {
             return None;
         }
         if self.flags.has(Flag::ReadPaused) {
-            self.hold(|held| held.data.push_front(spare(lease)));
+            let lease = spare(lease);
+            self.hold(|held| held.data.push_front(lease));
             return None;
         }
         Some(lease)

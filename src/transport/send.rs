@@ -21,6 +21,7 @@
 use super::flags::Flag;
 use super::socket::SocketTransport;
 use crate::driver::{Chunk, Gather, MAX_VECTORS, Op, Target};
+use crate::protocol::WriteLimits;
 use crate::sys::socket;
 use std::io;
 use std::net::Shutdown;
@@ -53,18 +54,18 @@ impl SocketTransport {
         Ok(true)
     }
 
-    /// Adds to what the end of the iteration sends, and judges the water marks.
+    /// Adds to what the end of the iteration sends, and judges the water marks. `add` must not run code
+    /// of others.
     #[inline]
     pub(super) fn gather(&self, add: impl FnOnce(&mut Gather)) {
-        let total = {
-            let mut pending = self.pending.borrow_mut();
-            let gather = pending.get_or_insert_with(|| self.core.take_gather());
-            add(gather);
-            gather.total()
-        };
+        let pending = self.pending.take();
+        let mut gather = pending.unwrap_or_else(|| self.core.take_gather());
+        add(&mut gather);
+        let total = gather.total();
+        self.pending.set(Some(gather));
         self.flush_at_end();
-        let in_flight = self.sending.get().map_or(0, |(_, left)| left);
-        let high = self.limits.get().high;
+        let in_flight = self.left.get();
+        let high = self.limits().high;
         // A mark of 0 asks to be told when anything waits: that is tried, not trusted.
         let trusted = if high == 0 { 0 } else { self.trusted.get() };
         if total + in_flight > high.max(trusted as usize) {
@@ -90,7 +91,7 @@ impl SocketTransport {
     #[inline]
     pub(super) fn fit(&self, chunk: Chunk) -> Chunk {
         match chunk {
-            Chunk::Lease(lease) if self.sending.get().is_some() => lease.detach().into(),
+            Chunk::Lease(lease) if self.sending.is_some() => lease.detach().into(),
             chunk => chunk,
         }
     }
@@ -98,16 +99,14 @@ impl SocketTransport {
     /// Above the high-water mark: what the socket takes at once does not count.
     #[cold]
     fn send_now_or_pause(&self) {
-        if self.sending.get().is_none() && !self.flags.has(Flag::Shrinking) {
+        if !self.sending.is_some() && !self.flags.has(Flag::Shrinking) {
             self.send_now();
         }
         self.pause_protocol_if_above();
     }
 
     fn send_now(&self) {
-        let Some(fd) = self.fd.borrow().clone() else {
-            return;
-        };
+        let Some(fd) = self.fd() else { return };
         // Taken out while it shrinks: the destructors of `Bytes` are user code, which may write.
         let Some(mut gather) = self.pending.take() else {
             return;
@@ -127,13 +126,12 @@ impl SocketTransport {
             self.went_partly();
             gather.release_leases();
         }
-        let mut pending = self.pending.borrow_mut();
-        let behind = pending.replace(gather);
-        if let (Some(gather), Some(mut behind)) = (pending.as_mut(), behind) {
-            gather.append(&mut behind);
-            drop(pending);
-            self.core.give_gather(behind);
-        }
+        let Some(mut behind) = self.pending.take() else {
+            return self.pending.set(Some(gather));
+        };
+        gather.append(&mut behind);
+        self.pending.set(Some(gather));
+        self.core.give_gather(behind);
     }
 
     /// Takes off what the socket took. Its destructors are user code: what they write stays behind
@@ -153,16 +151,39 @@ impl SocketTransport {
 
     /// Bytes written that the socket has not taken yet.
     pub(super) fn unsent(&self) -> usize {
-        self.sending.get().map_or(0, |(_, left)| left)
-            + self
-                .pending
-                .borrow()
-                .as_ref()
-                .map_or(0, |gather| gather.total())
+        let pending = self.pending.take();
+        let waiting = pending.as_ref().map_or(0, |gather| gather.total());
+        self.pending.set(pending);
+        self.left.get() + waiting
+    }
+
+    /// The water marks.
+    #[inline]
+    pub(super) fn limits(&self) -> WriteLimits {
+        if self.flags.has(Flag::OwnLimits) {
+            self.own_limits()
+        } else {
+            WriteLimits::default()
+        }
+    }
+
+    fn own_limits(&self) -> WriteLimits {
+        let own = self.rare(|rare| rare.limits).flatten();
+        own.unwrap_or_default()
+    }
+
+    pub(super) fn set_limits(&self, limits: WriteLimits) {
+        if limits == WriteLimits::default() {
+            self.flags.clear(Flag::OwnLimits);
+            self.rare(|rare| rare.limits = None);
+        } else {
+            self.flags.set(Flag::OwnLimits);
+            self.with_rare(|rare| rare.limits = Some(limits));
+        }
     }
 
     pub(super) fn pause_protocol_if_above(&self) {
-        if self.unsent() > self.limits.get().high
+        if self.unsent() > self.limits().high
             && !self.flags.set(Flag::WritePaused)
             && let Some(protocol) = self.protocol()
         {
@@ -179,7 +200,7 @@ impl SocketTransport {
                 self.0.flags.clear(Flag::InResume);
             }
         }
-        if self.flags.has(Flag::WritePaused) && self.unsent() <= self.limits.get().low {
+        if self.flags.has(Flag::WritePaused) && self.unsent() <= self.limits().low {
             self.flags.clear(Flag::WritePaused);
             if let Some(protocol) = self.protocol() {
                 self.flags.set(Flag::InResume);
@@ -204,7 +225,7 @@ impl SocketTransport {
     /// Submits what was gathered, if no send is in flight.
     #[inline]
     pub(super) fn submit_pending(self: &Rc<Self>) {
-        if self.sending.get().is_some() || self.flags.has(Flag::Lost) {
+        if self.sending.is_some() || self.flags.has(Flag::Lost) {
             return;
         }
         let Some(gather) = self.pending.take() else {
@@ -219,9 +240,7 @@ impl SocketTransport {
     }
 
     fn submit(self: &Rc<Self>, data: Box<Gather>, inline: bool) {
-        let Some(fd) = self.fd.borrow().clone() else {
-            return;
-        };
+        let Some(fd) = self.fd() else { return };
         let left = data.total();
         // Only an inline send is silent; one that waits ends the park when it is done.
         let urgent = inline
@@ -235,13 +254,14 @@ impl SocketTransport {
             urgent,
         };
         let key = self.core.submit(op, Target::Callback(self.clone()));
-        self.sending.set(Some((key, left)));
+        self.sending.set(key);
+        self.left.set(left);
     }
 
     /// A send is settled.
     #[inline]
     pub(super) fn send_settled(self: &Rc<Self>, mut data: Box<Gather>, inline: bool, result: i32) {
-        self.sending.set(None);
+        self.forget_send();
         if self.flags.has(Flag::Lost) {
             return self.core.give_gather(data);
         }
@@ -262,7 +282,7 @@ impl SocketTransport {
             self.pause_protocol_if_above();
             return self.resume_protocol_if_below();
         }
-        if self.flags.has(Flag::WritePaused) || self.pending.borrow().is_some() {
+        if self.flags.has(Flag::WritePaused) || self.is_pending() {
             // What comes next comes at the end of the iteration, even when `resume_writing` leaves
             // the loop.
             self.flush_at_end();
@@ -270,6 +290,32 @@ impl SocketTransport {
         } else {
             self.drained();
         }
+    }
+
+    /// No send is in flight any more.
+    #[inline]
+    fn forget_send(&self) {
+        self.sending.clear();
+        self.left.set(0);
+    }
+
+    /// What is unsent is dropped, except that the kernel keeps what it reads.
+    pub(super) fn stop_sending(&self) {
+        if let Some(gather) = self.pending.take() {
+            self.core.give_gather(gather);
+        }
+        if let Some(key) = self.sending.take() {
+            self.left.set(0);
+            self.core.abandon(key);
+        }
+    }
+
+    #[inline]
+    fn is_pending(&self) -> bool {
+        let pending = self.pending.take();
+        let is_pending = pending.is_some();
+        self.pending.set(pending);
+        is_pending
     }
 
     /// Takes off what was sent and copies leases out of the rest.
@@ -301,8 +347,7 @@ impl SocketTransport {
     /// Ends the writing direction of the socket. `shutdown(2)` itself: it can not block, and as an
     /// operation it would cost a worker thread (cookbook §3.1).
     pub(super) fn shut_down_writing(&self) {
-        let fd = self.fd.borrow().clone();
-        if let Some(fd) = fd {
+        if let Some(fd) = self.fd() {
             // A peer that is gone already shows as an error of the receive.
             let _ = socket::shutdown(fd.as_fd(), Shutdown::Write);
         }

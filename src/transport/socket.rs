@@ -16,17 +16,21 @@
 //! `resume_writing`; and the end of the stream is delivered at most once.
 
 use super::flags::{Flag, Flags};
-use super::receive::Held;
+use super::key_cell::KeyCell;
+use super::rare::Rare;
 use crate::driver::{Chunk, Complete, Event, Fd, Gather, Key, Lease, Op};
 use crate::event_loop::{
     AtIterationEnd, Attachment, Core, ExceptionContext, LoopClosed, SocketParts, panic_text,
 };
-use crate::protocol::{Address, ExtraInfo, InvalidLimits, ProtocolKind, Transport, WriteLimits};
+use crate::protocol::{
+    Address, ExtraInfo, InvalidLimits, Protocol, ProtocolKind, Transport, WriteLimits,
+};
 use crate::sys::names;
 use crate::task::is_loop_exit;
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
@@ -35,37 +39,46 @@ use std::rc::{Rc, Weak};
 pub(super) struct SocketTransport {
     pub(super) core: Rc<Core>,
     pub(super) flags: Flags,
-    pub(super) fd: RefCell<Option<Fd>>,
-    pub(super) protocol: RefCell<Option<ProtocolKind>>,
+    fd: Cell<Option<Fd>>,
+    /// The protocol, if it is handed leases; one that lends buffers is among what is rare.
+    protocol: Cell<Option<Rc<dyn Protocol>>>,
     /// The armed multishot receive.
-    pub(super) receive: Cell<Option<Key>>,
-    /// What completed while reading was paused, in order.
-    pub(super) held: RefCell<Option<Box<Held>>>,
-    /// The send in flight and the bytes it has left.
-    pub(super) sending: Cell<Option<(Key, usize)>>,
+    pub(super) receive: KeyCell,
+    /// The send in flight.
+    pub(super) sending: KeyCell,
+    /// The bytes it has left.
+    pub(super) left: Cell<usize>,
     /// What was written and is not submitted.
-    pub(super) pending: RefCell<Option<Box<Gather>>>,
-    pub(super) limits: Cell<WriteLimits>,
+    pub(super) pending: Cell<Option<Box<Gather>>>,
+    pub(super) rare: Cell<Option<Box<Rare>>>,
     /// Bytes that the socket took at once in the last iteration that sent any, all that there were.
     pub(super) trusted: Cell<u32>,
     /// The same in this iteration, so far.
     pub(super) taken: Cell<u32>,
-    dropped_writes: Cell<u32>,
-    addresses: RefCell<Addresses>,
-    server: RefCell<Option<(Rc<dyn Attachment>, usize)>>,
+    server: Cell<Option<Rc<dyn Attachment>>>,
+    /// Where the server keeps it.
+    attached: Cell<u32>,
     /// Where the loop remembers it.
-    open: Cell<Option<u32>>,
+    open: Cell<u32>,
+    /// The peer's address, if it is an IPv4 one; one of another kind is among what is rare.
+    peer: SocketAddrV4,
     me: Weak<Self>,
 }
 
-#[derive(Default)]
-struct Addresses {
-    peer: Option<Address>,
-    own: Option<Address>,
-}
+// Part of the price of an idle connection: with its counts and the allocator's word, 144 bytes.
+const _: () = assert!(size_of::<SocketTransport>() <= 120);
+
+/// Stands nowhere.
+const NOWHERE: u32 = u32::MAX;
+const NO_PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
 
 /// Writes dropped after the loss before a warning is reported.
 const LOSS_WARNING: u32 = 5;
+
+/// The number of a place in a list of connections.
+fn place(number: usize) -> u32 {
+    u32::try_from(number).expect("fewer connections than descriptors can name")
+}
 
 impl SocketTransport {
     /// A transport on a connected socket; `connection_made`, the start of reading and `made` are
@@ -85,29 +98,38 @@ impl SocketTransport {
             names::set_nodelay(socket.as_fd());
         }
         let peer = peer.or_else(|| names::peer(socket.as_fd()).map(Address::from));
+        let (peer, other_peer) = match peer {
+            Some(Address::Inet(SocketAddr::V4(peer))) => (Some(peer), None),
+            other => (None, other),
+        };
         let this = Rc::new_cyclic(|me: &Weak<Self>| Self {
             core,
             flags: Flags::default(),
-            fd: RefCell::new(Some(socket)),
-            protocol: RefCell::new(Some(protocol)),
-            receive: Cell::new(None),
-            held: RefCell::default(),
-            sending: Cell::new(None),
-            pending: RefCell::default(),
-            limits: Cell::default(),
+            fd: Cell::new(Some(socket)),
+            protocol: Cell::default(),
+            receive: KeyCell::none(),
+            sending: KeyCell::none(),
+            left: Cell::new(0),
+            pending: Cell::default(),
+            rare: Cell::default(),
             trusted: Cell::new(0),
             taken: Cell::new(0),
-            dropped_writes: Cell::new(0),
-            addresses: RefCell::new(Addresses { peer, own: None }),
-            server: RefCell::default(),
-            open: Cell::new(None),
+            server: Cell::default(),
+            attached: Cell::new(NOWHERE),
+            open: Cell::new(NOWHERE),
+            peer: peer.unwrap_or(NO_PEER),
             me: me.clone(),
         });
-        let open = this.core.remember(this.me.clone());
-        this.open.set(u32::try_from(open).ok());
+        drop(this.put_protocol(Some(protocol)));
+        if peer.is_some() {
+            this.flags.set(Flag::InetPeer);
+        } else if other_peer.is_some() {
+            this.with_rare(|rare| rare.peer = other_peer);
+        }
+        this.open.set(place(this.core.remember(this.me.clone())));
         if let Some(server) = server {
-            let id = server.attach(this.me.clone());
-            *this.server.borrow_mut() = Some((server, id));
+            this.attached.set(place(server.attach(this.me.clone())));
+            this.server.set(Some(server));
         }
         let transport = this.clone();
         this.core.defer(move || transport.connected());
@@ -137,8 +159,43 @@ impl SocketTransport {
         self.me.upgrade()
     }
 
+    /// The descriptor, until the transport has closed it.
+    #[inline]
+    pub(super) fn fd(&self) -> Option<Fd> {
+        let fd = self.fd.take();
+        self.fd.set(fd.clone());
+        fd
+    }
+
+    #[inline]
     pub(super) fn protocol(&self) -> Option<ProtocolKind> {
-        self.protocol.borrow().clone()
+        let Some(protocol) = self.protocol.take() else {
+            return self.buffered_protocol();
+        };
+        self.protocol.set(Some(protocol.clone()));
+        Some(ProtocolKind::Stream(protocol))
+    }
+
+    #[cold]
+    fn buffered_protocol(&self) -> Option<ProtocolKind> {
+        let buffered = self.rare(|rare| rare.buffered.clone()).flatten();
+        buffered.map(ProtocolKind::Buffered)
+    }
+
+    /// Replaces the protocol; the old one comes back to be dropped.
+    #[must_use = "its destructor is code of others"]
+    fn put_protocol(&self, new: Option<ProtocolKind>) -> Option<ProtocolKind> {
+        let (stream, buffered) = match new {
+            Some(ProtocolKind::Stream(protocol)) => (Some(protocol), None),
+            Some(ProtocolKind::Buffered(protocol)) => (None, Some(protocol)),
+            None => (None, None),
+        };
+        let old = self.protocol.replace(stream).map(ProtocolKind::Stream);
+        let was = match buffered {
+            Some(new) => self.with_rare(|rare| rare.buffered.replace(new)),
+            None => self.rare(|rare| rare.buffered.take()).flatten(),
+        };
+        old.or(was.map(ProtocolKind::Buffered))
     }
 
     /// Calls a callback; a panic in it is reported and the connection goes on.
@@ -197,12 +254,7 @@ impl SocketTransport {
     pub(super) fn force_close(&self, error: Option<io::Error>) {
         self.flags.set(Flag::Closing);
         self.stop_receiving();
-        if let Some(gather) = self.pending.take() {
-            self.core.give_gather(gather);
-        }
-        if let Some((key, _)) = self.sending.take() {
-            self.core.abandon(key);
-        }
+        self.stop_sending();
         self.lose(error);
     }
 
@@ -232,29 +284,45 @@ impl SocketTransport {
     }
 
     fn dispose(&self) {
-        if let Some(open) = self.open.take() {
+        let open = self.open.replace(NOWHERE);
+        if open != NOWHERE {
             self.core.forget(open as usize);
         }
-        drop(self.protocol.take());
-        drop(self.held.take());
+        drop(self.put_protocol(None));
+        self.drop_held();
         if let Some(key) = self.receive.take() {
             self.core.abandon(key);
         }
         if let Some(fd) = self.fd.take() {
-            let mut addresses = self.addresses.borrow_mut();
-            if addresses.own.is_none() {
-                addresses.own = names::own(fd.as_fd()).map(Address::from);
+            // Only one who has the transport, besides our caller, can ask for it later.
+            if self.me.strong_count() > 1 {
+                self.own_address(Some(fd));
             }
         }
-        if let Some((server, id)) = self.server.take() {
-            server.detach(id);
+        if let Some(server) = self.server.take() {
+            server.detach(self.attached.get() as usize);
         }
+    }
+
+    /// The socket's own address, asked for at most once.
+    fn own_address(&self, fd: Option<Fd>) -> Option<Address> {
+        let known = self.rare(|rare| rare.own.clone()).flatten();
+        if known.is_some() {
+            return known;
+        }
+        let own = names::own(fd?.as_fd()).map(Address::from);
+        if own.is_some() {
+            self.with_rare(|rare| rare.own.clone_from(&own));
+        }
+        own
     }
 
     /// A write that can not be sent any more is dropped; many of them are reported once.
     pub(super) fn drop_write(&self) {
-        let dropped = self.dropped_writes.get() + 1;
-        self.dropped_writes.set(dropped);
+        let dropped = self.with_rare(|rare| {
+            rare.dropped_writes = rare.dropped_writes.saturating_add(1);
+            rare.dropped_writes
+        });
         if dropped == LOSS_WARNING {
             self.core.report(ExceptionContext::new(
                 "data is written to a connection that is closed or lost, and dropped",
@@ -284,7 +352,8 @@ impl LoopClosed for SocketTransport {
     fn loop_closed(&self) {
         self.flags.set(Flag::Lost);
         drop(self.pending.take());
-        self.sending.take();
+        self.sending.clear();
+        self.left.set(0);
         self.dispose();
     }
 }
@@ -300,28 +369,22 @@ impl Transport for SocketTransport {
     fn get_extra_info(&self, name: &str) -> Option<ExtraInfo> {
         match name {
             "socket" => {
-                let number = self.fd.borrow().as_ref().map_or(-1, AsRawFd::as_raw_fd);
+                let number = self.fd().as_ref().map_or(-1, AsRawFd::as_raw_fd);
                 Some(ExtraInfo::Socket(number))
             }
-            "peername" => self.addresses.borrow().peer.clone().map(ExtraInfo::Address),
-            "sockname" => {
-                let mut addresses = self.addresses.borrow_mut();
-                if addresses.own.is_none() {
-                    let fd = self.fd.borrow();
-                    addresses.own = fd
-                        .as_ref()
-                        .and_then(|fd| names::own(fd.as_fd()))
-                        .map(Address::from);
-                }
-                addresses.own.clone().map(ExtraInfo::Address)
+            "peername" => {
+                let inet = Address::Inet(SocketAddr::V4(self.peer));
+                let inet = self.flags.has(Flag::InetPeer).then_some(inet);
+                let other = || self.rare(|rare| rare.peer.clone()).flatten();
+                inet.or_else(other).map(ExtraInfo::Address)
             }
+            "sockname" => self.own_address(self.fd()).map(ExtraInfo::Address),
             _ => None,
         }
     }
 
     fn with_fd(&self, f: &mut dyn FnMut(BorrowedFd<'_>)) {
-        let fd = self.fd.borrow().clone();
-        if let Some(fd) = fd {
+        if let Some(fd) = self.fd() {
             f(fd.as_fd());
         }
     }
@@ -348,8 +411,7 @@ impl Transport for SocketTransport {
 
     fn set_protocol(&self, protocol: ProtocolKind) {
         if !self.flags.has(Flag::Lost) {
-            let old = self.protocol.replace(Some(protocol));
-            drop(old);
+            drop(self.put_protocol(Some(protocol)));
         }
     }
 
@@ -374,13 +436,13 @@ impl Transport for SocketTransport {
         high: Option<usize>,
         low: Option<usize>,
     ) -> Result<(), InvalidLimits> {
-        self.limits.set(WriteLimits::new(high, low)?);
+        self.set_limits(WriteLimits::new(high, low)?);
         self.pause_protocol_if_above();
         Ok(())
     }
 
     fn get_write_buffer_limits(&self) -> WriteLimits {
-        self.limits.get()
+        self.limits()
     }
 
     fn get_write_buffer_size(&self) -> usize {
