@@ -19,7 +19,8 @@
 //! Wakers run code of others, so they are collected and fired at the end.
 
 use super::cancelled::Cancelled;
-use super::nodes::UNMARKED;
+use super::nodes::{Marks, UNMARKED};
+use super::noted::Noted;
 use super::requests::Requests;
 use super::slot::{
     BARE, CANCELLING, DONE, DROP_BODY, Header, ROOT, RUNNING, SCHEDULED, STARTED, VISITED,
@@ -136,8 +137,9 @@ impl Tasks {
     /// Marks the nodes within a scope. False: there is none.
     fn mark_nodes(&self, slot: &Header, scope: u32, effects: &mut Effects) -> bool {
         let mut found = Vec::new();
-        self.nodes.for_each(slot, |index, node| {
-            if scope == ROOT || self.scopes.is_within(node.scope, scope) {
+        self.nodes.for_each(slot, |index| {
+            let stands_in = self.nodes.update(index, |node| node.scope);
+            if scope == ROOT || self.scopes.is_within(stands_in, scope) {
                 found.push(index);
             }
         });
@@ -148,19 +150,20 @@ impl Tasks {
     }
 
     fn mark_node(&self, slot: &Header, scope: u32, index: u32, effects: &mut Effects) {
-        let (mark, forwarded, join) = self
-            .nodes
-            .update(index, |node| (node.mark, node.forwarded, node.join));
+        let Marks {
+            mark, forwarded, ..
+        } = self.nodes.marks(index);
+        let join = self.nodes.update(index, |node| node.what.joined());
         let marked = mark != UNMARKED && !forwarded;
         let outer = !marked || self.scopes.is_within(mark, scope);
         if !marked && self.pending(join.0, join.1).is_some() {
             effects.joined.push(join);
-            self.nodes.update(index, |node| {
-                node.forwarded = true;
-                if mark == UNMARKED || self.scopes.is_within(mark, scope) {
-                    node.mark = scope;
-                }
-            });
+            let mut marks = self.nodes.marks(index);
+            marks.forwarded = true;
+            if mark == UNMARKED || self.scopes.is_within(mark, scope) {
+                marks.mark = scope;
+            }
+            self.nodes.set_marks(index, marks);
             self.requests(slot, scope, |requests| requests.delivered = true);
             return;
         }
@@ -176,17 +179,14 @@ impl Tasks {
         }
         self.requests(slot, scope, |requests| requests.marked += 1);
         // The waker is used up: whoever polls the leaf after this gives the node a new one.
-        let waker = self.nodes.update(index, |node| {
-            node.forwarded = false;
-            node.under = if marked && scope == ROOT {
-                mark
-            } else {
-                UNMARKED
-            };
-            node.mark = scope;
-            node.waker.take()
-        });
-        match waker {
+        let hidden = marked && scope == ROOT;
+        let marks = Marks {
+            mark: scope,
+            under: if hidden { mark } else { UNMARKED },
+            forwarded: false,
+        };
+        self.nodes.set_marks(index, marks);
+        match self.nodes.replace_waker(index, None) {
             Some(waker) => effects.wakers.push(waker),
             None => self.schedule(slot.word()),
         }
@@ -194,16 +194,16 @@ impl Tasks {
 
     /// A marked node reads its mark. `None`: the request went to the awaited task instead.
     pub(super) fn deliver(&self, index: u32) -> Option<Cancelled> {
-        let (slot, mark, under) = self.nodes.update(index, |node| {
-            if node.forwarded {
-                return (None, UNMARKED, UNMARKED);
-            }
-            let marks = (node.slot, node.mark, node.under);
-            node.mark = UNMARKED;
-            node.under = UNMARKED;
-            marks
-        });
-        let slot = self.slot_of(slot)?;
+        let Marks {
+            mark,
+            under,
+            forwarded,
+        } = self.nodes.marks(index);
+        if forwarded {
+            return None;
+        }
+        self.nodes.set_marks(index, Marks::NONE);
+        let slot = self.slot_of(self.nodes.update(index, |node| node.slot))?;
         if under != UNMARKED {
             self.requests(slot, under, |requests| {
                 requests.marked -= 1;
@@ -296,16 +296,18 @@ impl Tasks {
     /// Takes a scope's marks from the nodes. An inner scope's that was hidden below comes back.
     pub(super) fn unmark(&self, slot: &Header, scope: u32) {
         let mut removed = 0;
-        self.nodes.for_each(slot, |_, node| {
-            if node.mark == scope && !node.forwarded {
-                node.mark = std::mem::replace(&mut node.under, UNMARKED);
+        self.nodes.for_each(slot, |index| {
+            let mut marks = self.nodes.marks(index);
+            if marks.mark == scope && !marks.forwarded {
+                marks.mark = std::mem::replace(&mut marks.under, UNMARKED);
                 removed += 1;
-            } else if node.under == scope {
-                node.under = UNMARKED;
+            } else if marks.under == scope {
+                marks.under = UNMARKED;
                 removed += 1;
-            } else if node.mark == scope {
-                node.mark = ROOT;
+            } else if marks.mark == scope {
+                marks.mark = ROOT;
             }
+            self.nodes.set_marks(index, marks);
         });
         self.requests(slot, scope, |requests| requests.marked -= removed);
     }
@@ -321,15 +323,9 @@ impl Tasks {
 
     /// Adds a node for a wait of the running task.
     #[inline]
-    pub(super) fn add_node(
-        &self,
-        slot: &Header,
-        waker: Option<Waker>,
-        what: WaitsFor,
-        join: (u32, u32),
-    ) -> u32 {
+    pub(super) fn add_node(&self, slot: &Header, waker: Option<Waker>, what: Noted) -> u32 {
         self.scopes.count_node(slot.scope().get(), 1);
-        self.nodes.register(slot, waker, what, join)
+        self.nodes.register(slot, waker, what)
     }
 
     /// The wait goes; a mark it did not read is given back.
@@ -338,8 +334,9 @@ impl Tasks {
         let removed = self.nodes.remove(index);
         if let Some(slot) = self.slot_of(removed.slot) {
             self.scopes.count_node(removed.scope, -1);
-            if removed.mark != UNMARKED && !removed.forwarded {
-                self.lost_mark(slot, removed.mark, removed.under);
+            let marks = removed.marks;
+            if marks.mark != UNMARKED && !marks.forwarded {
+                self.lost_mark(slot, marks.mark, marks.under);
             }
         }
         if let Some(waker) = removed.waker {
@@ -374,16 +371,13 @@ impl Tasks {
     /// A wait is polled again by the same task: the waker may be another. `None` is the task's own.
     #[inline]
     pub(super) fn refresh(&self, index: u32, waker: Option<&Waker>) {
-        let same = self.nodes.update(index, |node| match (&node.waker, waker) {
+        let same = self.nodes.has_waker(index, |old| match (old, waker) {
             (None, None) => true,
             (Some(old), Some(new)) => old.will_wake(new),
             _ => false,
         });
         if !same {
-            let new = waker.cloned();
-            let old = self
-                .nodes
-                .update(index, |node| std::mem::replace(&mut node.waker, new));
+            let old = self.nodes.replace_waker(index, waker.cloned());
             drop(old);
         }
     }
@@ -397,7 +391,9 @@ impl Tasks {
     /// What the task waits for.
     pub(super) fn waits_for(&self, slot: &Header) -> Vec<WaitsFor> {
         let mut all = Vec::new();
-        self.nodes.for_each(slot, |_, node| all.push(node.what));
+        self.nodes.for_each(slot, |index| {
+            all.push(self.what(self.nodes.update(index, |node| node.what)));
+        });
         all.reverse();
         all
     }

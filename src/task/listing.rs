@@ -90,10 +90,10 @@ impl Tasks {
     fn list(&self, slot: &Header) -> Option<ListedTask> {
         let task = self.task_ref(slot).filter(|_| slot.is_live())?;
         let mut waits = Vec::new();
-        self.nodes.for_each(slot, |_, node| {
+        self.nodes.for_each(slot, |index| {
             waits.push(ListedWait {
-                what: node.what,
-                since: (node.since != 0).then_some(node.since),
+                what: self.what(self.nodes.update(index, |node| node.what)),
+                since: self.nodes.since(index),
             });
         });
         waits.reverse();

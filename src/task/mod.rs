@@ -64,6 +64,7 @@ mod join;
 mod listing;
 mod loop_exit;
 mod nodes;
+mod noted;
 mod public;
 mod registry;
 mod report;

@@ -4,6 +4,9 @@
 //! warm. The nodes of a task form a list that begins in its header. A node whose task ended is an
 //! orphan (it has no slot): it can be unregistered and nothing else happens to it.
 //!
+//! What most waits do not have (a waker of others, a request, a time) stands in a table of its own: a
+//! plain node is small, because every idle connection has one.
+//!
 //! **Who may touch it.** [`Wait`](super::Wait) owns its node; `cancel.rs` marks.
 //!
 //! ```text
@@ -15,8 +18,8 @@
 //! ```
 
 use super::arena::NONE;
+use super::noted::Noted;
 use super::slot::Header;
-use super::wait::WaitsFor;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::NonNull;
 use std::task::Waker;
@@ -24,26 +27,47 @@ use std::task::Waker;
 /// The mark of a node that no request was delivered to. Other marks are the scope that asked.
 pub(super) const UNMARKED: u32 = NONE - 2;
 
-pub(super) struct Node {
-    /// Who is woken; `None` is the task itself.
-    pub(super) waker: Option<Waker>,
-    pub(super) what: WaitsFor,
-    /// Slot and generation of the awaited task of the same loop; the slot is NONE for other waits.
-    pub(super) join: (u32, u32),
-    /// The slot of the task; none in a free node and in an orphan.
-    pub(super) slot: Option<NonNull<Header>>,
-    /// The scope it stands in.
-    pub(super) scope: u32,
+/// What requests left on a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Marks {
     /// The outermost scope that asked.
     pub(super) mark: u32,
     /// The scope that had asked before the task itself did.
     pub(super) under: u32,
-    /// When it was made, if that is tracked, else 0.
-    pub(super) since: u64,
     /// The request went to the awaited task; `mark` says whose it was.
     pub(super) forwarded: bool,
+}
+
+impl Marks {
+    pub(super) const NONE: Self = Self {
+        mark: UNMARKED,
+        under: UNMARKED,
+        forwarded: false,
+    };
+}
+
+pub(super) struct Node {
+    pub(super) what: Noted,
+    /// The slot of the task; none in a free node and in an orphan.
+    pub(super) slot: Option<NonNull<Header>>,
+    /// The scope it stands in.
+    pub(super) scope: u32,
+    /// Where the rest of it stands, if it has one.
+    extra: u32,
     prev: u32,
     next: u32,
+}
+
+const _: () = assert!(size_of::<Node>() <= 40);
+
+/// What few nodes have.
+struct Extra {
+    /// Who is woken; `None` is the task itself.
+    waker: Option<Waker>,
+    marks: Marks,
+    /// When the node was made, if that is tracked, else 0.
+    since: u64,
+    next_free: u32,
 }
 
 /// What is left of a node that was removed.
@@ -51,14 +75,24 @@ pub(super) struct Removed {
     pub(super) waker: Option<Waker>,
     pub(super) slot: Option<NonNull<Header>>,
     pub(super) scope: u32,
-    pub(super) mark: u32,
-    pub(super) under: u32,
-    pub(super) forwarded: bool,
+    pub(super) marks: Marks,
+}
+
+struct Lists {
+    nodes: Vec<Node>,
+    extras: Vec<Extra>,
+}
+
+impl Lists {
+    fn extra(&self, index: u32) -> Option<&Extra> {
+        self.extras.get(self.nodes[index as usize].extra as usize)
+    }
 }
 
 pub(super) struct Nodes {
-    list: UnsafeCell<Vec<Node>>,
+    lists: UnsafeCell<Lists>,
     free: Cell<u32>,
+    free_extra: Cell<u32>,
     /// What new nodes note as their time.
     time: Cell<u64>,
 }
@@ -66,103 +100,178 @@ pub(super) struct Nodes {
 impl Default for Nodes {
     fn default() -> Self {
         Self {
-            list: UnsafeCell::default(),
+            lists: UnsafeCell::new(Lists {
+                nodes: Vec::new(),
+                extras: Vec::new(),
+            }),
             free: Cell::new(NONE),
+            free_extra: Cell::new(NONE),
             time: Cell::new(0),
         }
     }
 }
 
+/// Makes room by a quarter: what doubles is half empty on average.
+#[cold]
+fn grow(nodes: &mut Vec<Node>) {
+    nodes.reserve_exact((nodes.len() / 4).max(64));
+}
+
 impl Nodes {
     /// `f` must not run code of others (drop, clone or wake a waker) nor call back into this type.
     #[inline]
-    fn with<R>(&self, f: impl FnOnce(&mut Vec<Node>) -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce(&mut Lists) -> R) -> R {
         // SAFETY: one thread, and by the rule above, which this file keeps, `f` does not come here
         // again; references do not leave this file but through `update`, under the same rule.
-        f(unsafe { &mut *self.list.get() })
+        f(unsafe { &mut *self.lists.get() })
     }
 
     /// Reads or writes a node, under the rule of `with`.
     #[inline]
     pub(super) fn update<R>(&self, index: u32, f: impl FnOnce(&mut Node) -> R) -> R {
-        self.with(|list| f(&mut list[index as usize]))
+        self.with(|lists| f(&mut lists.nodes[index as usize]))
     }
 
     pub(super) fn set_time(&self, now: u64) {
         self.time.set(now);
     }
 
+    /// Whether a request was delivered or forwarded.
     #[inline]
-    pub(super) fn mark(&self, index: u32) -> u32 {
-        self.update(index, |node| node.mark)
+    pub(super) fn is_marked(&self, index: u32) -> bool {
+        self.update(index, |node| node.extra != NONE) && self.marks(index).mark != UNMARKED
+    }
+
+    /// What requests left on a node.
+    pub(super) fn marks(&self, index: u32) -> Marks {
+        self.with(|lists| lists.extra(index).map_or(Marks::NONE, |extra| extra.marks))
+    }
+
+    pub(super) fn set_marks(&self, index: u32, marks: Marks) {
+        if marks != self.marks(index) {
+            self.with_extra(index, |extra| extra.marks = marks);
+        }
+    }
+
+    /// Since when it waits, if that is tracked.
+    pub(super) fn since(&self, index: u32) -> Option<u64> {
+        self.with(|lists| {
+            let since = lists.extra(index)?.since;
+            (since != 0).then_some(since)
+        })
+    }
+
+    /// Whether `f` holds for the waker of a node.
+    pub(super) fn has_waker(&self, index: u32, f: impl FnOnce(Option<&Waker>) -> bool) -> bool {
+        self.with(|lists| f(lists.extra(index).and_then(|extra| extra.waker.as_ref())))
+    }
+
+    /// Gives a node another waker; the old one is the caller's to drop.
+    pub(super) fn replace_waker(&self, index: u32, new: Option<Waker>) -> Option<Waker> {
+        if new.is_none() && !self.has_waker(index, |old| old.is_some()) {
+            return None;
+        }
+        self.with_extra(index, |extra| std::mem::replace(&mut extra.waker, new))
+    }
+
+    /// As `update`, for what few nodes have.
+    fn with_extra<R>(&self, index: u32, f: impl FnOnce(&mut Extra) -> R) -> R {
+        self.with(|Lists { nodes, extras }| {
+            let at = &mut nodes[index as usize].extra;
+            if *at == NONE {
+                *at = self.free_extra.get();
+                match extras.get_mut(*at as usize) {
+                    Some(free) => self.free_extra.set(free.next_free),
+                    None => {
+                        *at = extras.len() as u32;
+                        extras.push(Extra {
+                            waker: None,
+                            marks: Marks::NONE,
+                            since: 0,
+                            next_free: NONE,
+                        });
+                    }
+                }
+            }
+            f(&mut extras[*at as usize])
+        })
+    }
+
+    #[cold]
+    fn add_extra(&self, index: u32, waker: Option<Waker>) {
+        let since = self.time.get();
+        self.with_extra(index, |extra| {
+            // A free one has no waker, so nothing of others is dropped here.
+            extra.waker = waker;
+            extra.since = since;
+        });
     }
 
     /// Makes a node, first in the list of `slot`.
     #[inline]
-    pub(super) fn register(
-        &self,
-        slot: &Header,
-        waker: Option<Waker>,
-        what: WaitsFor,
-        join: (u32, u32),
-    ) -> u32 {
+    pub(super) fn register(&self, slot: &Header, waker: Option<Waker>, what: Noted) -> u32 {
         let head = slot.nodes().get();
         let node = Node {
-            waker,
             what,
-            join,
             slot: Some(NonNull::from(slot)),
             scope: slot.scope().get(),
-            mark: UNMARKED,
-            under: UNMARKED,
-            since: self.time.get(),
-            forwarded: false,
+            extra: NONE,
             prev: NONE,
             next: head,
         };
-        let index = self.with(|list| {
+        let index = self.with(|Lists { nodes, .. }| {
             let index = self.free.get();
-            let index = if let Some(place) = list.get_mut(index as usize) {
+            let index = if let Some(place) = nodes.get_mut(index as usize) {
                 self.free.set(place.next);
-                // A free node has no waker, so nothing of others is dropped here.
                 *place = node;
                 index
             } else {
-                list.push(node);
-                list.len() as u32 - 1
+                if nodes.len() == nodes.capacity() {
+                    grow(nodes);
+                }
+                nodes.push(node);
+                nodes.len() as u32 - 1
             };
             if head != NONE {
-                list[head as usize].prev = index;
+                nodes[head as usize].prev = index;
             }
             index
         });
         slot.nodes().set(index);
+        if waker.is_some() || self.time.get() != 0 {
+            self.add_extra(index, waker);
+        }
         index
     }
 
     /// Unlinks a node and frees it. The waker is the caller's to drop.
     #[inline]
     pub(super) fn remove(&self, index: u32) -> Removed {
-        self.with(|list| {
-            let node = &mut list[index as usize];
-            let removed = Removed {
-                waker: node.waker.take(),
+        self.with(|Lists { nodes, extras }| {
+            let node = &mut nodes[index as usize];
+            let mut removed = Removed {
+                waker: None,
                 slot: node.slot.take(),
                 scope: node.scope,
-                mark: node.mark,
-                under: node.under,
-                forwarded: node.forwarded,
+                marks: Marks::NONE,
             };
+            if let Some(extra) = extras.get_mut(node.extra as usize) {
+                removed.waker = extra.waker.take();
+                removed.marks = std::mem::replace(&mut extra.marks, Marks::NONE);
+                extra.since = 0;
+                extra.next_free = self.free_extra.replace(node.extra);
+                node.extra = NONE;
+            }
             let (prev, next) = (node.prev, node.next);
             node.next = self.free.replace(index);
             let Some(slot) = removed.slot else {
                 return removed;
             };
             if next != NONE {
-                list[next as usize].prev = prev;
+                nodes[next as usize].prev = prev;
             }
             if prev != NONE {
-                list[prev as usize].next = next;
+                nodes[prev as usize].next = next;
             } else {
                 // SAFETY: the slot stands in the arena of the same `Tasks` and never moves; headers
                 // are only borrowed shared.
@@ -172,16 +281,13 @@ impl Nodes {
         })
     }
 
-    /// Calls `f` for every node of the task, newest first, under the rule of `with`. A node must
-    /// not be removed by it.
-    pub(super) fn for_each(&self, slot: &Header, mut f: impl FnMut(u32, &mut Node)) {
+    /// Calls `f` for every node of the task, newest first. A node must not be removed by it.
+    pub(super) fn for_each(&self, slot: &Header, mut f: impl FnMut(u32)) {
         let mut index = slot.nodes().get();
         while index != NONE {
-            index = self.with(|list| {
-                let node = &mut list[index as usize];
-                f(index, node);
-                node.next
-            });
+            let next = self.update(index, |node| node.next);
+            f(index);
+            index = next;
         }
     }
 
@@ -189,11 +295,9 @@ impl Nodes {
     pub(super) fn orphan(&self, slot: &Header) {
         let mut index = slot.nodes().replace(NONE);
         while index != NONE {
+            self.set_marks(index, Marks::NONE);
             index = self.update(index, |node| {
                 node.slot = None;
-                node.mark = UNMARKED;
-                node.under = UNMARKED;
-                node.forwarded = false;
                 node.prev = NONE;
                 std::mem::replace(&mut node.next, NONE)
             });
@@ -202,10 +306,10 @@ impl Nodes {
 
     /// How many nodes are taken.
     pub(super) fn in_use(&self) -> usize {
-        self.with(|list| {
-            let mut count = list.len();
+        self.with(|Lists { nodes, .. }| {
+            let mut count = nodes.len();
             let mut free = self.free.get();
-            while let Some(node) = list.get(free as usize) {
+            while let Some(node) = nodes.get(free as usize) {
                 count -= 1;
                 free = node.next;
             }

@@ -388,10 +388,12 @@ impl Tasks {
                 self.forget_requests(slot, scope);
             }
             if nodes > 0 {
-                self.nodes.for_each(slot, |_, node| {
-                    if node.scope == scope {
-                        node.scope = parent;
-                    }
+                self.nodes.for_each(slot, |index| {
+                    self.nodes.update(index, |node| {
+                        if node.scope == scope {
+                            node.scope = parent;
+                        }
+                    });
                 });
                 self.scopes.count_node(parent, nodes as i32);
             }

@@ -15,10 +15,10 @@
 //!   drop:  Wait's own drop unregisters
 //! ```
 
-use super::arena::NONE;
 use super::cancelled::Cancelled;
 use super::id::TaskId;
-use super::nodes::UNMARKED;
+use super::nodes::Marks;
+use super::noted::Noted;
 use super::running;
 use super::slot::{BARE, Header};
 use super::tasks::Tasks;
@@ -59,9 +59,6 @@ impl fmt::Debug for Wait {
     }
 }
 
-/// No task is awaited.
-const NO_JOIN: (u32, u32) = (NONE, 0);
-
 impl Header {
     /// Whether an await with this waker needs nothing but a node: it is the task's own waker, no
     /// request is kept, and waits register.
@@ -72,8 +69,8 @@ impl Header {
 
     /// What waits for the end of this task.
     #[inline]
-    fn awaited(&self) -> WaitsFor {
-        self.id().map_or(WaitsFor::Other("task"), WaitsFor::Task)
+    fn awaited(&self) -> Noted {
+        Noted::join(self.index(), self.generation())
     }
 }
 
@@ -92,7 +89,7 @@ impl Wait {
     /// Whether it is registered, and for what.
     pub fn what(&self) -> Option<WaitsFor> {
         let (tasks, index) = self.node.as_ref()?;
-        Some(tasks.nodes.update(*index, |node| node.what))
+        Some(tasks.what(tasks.nodes.update(*index, |node| node.what)))
     }
 
     /// The first thing in a leaf's `poll`.
@@ -103,7 +100,7 @@ impl Wait {
     #[inline]
     pub fn check(&mut self) -> Result<(), Cancelled> {
         match &self.node {
-            Some((tasks, index)) if tasks.nodes.mark(*index) != UNMARKED => self.deliver(),
+            Some((tasks, index)) if tasks.nodes.is_marked(*index) => self.deliver(),
             _ => Ok(()),
         }
     }
@@ -136,7 +133,7 @@ impl Wait {
                 };
                 match tasks.current_slot() {
                     Some(slot) if slot.awaits_plainly(cx.waker()) => {
-                        let index = tasks.add_node(slot, None, what, NO_JOIN);
+                        let index = tasks.add_node(slot, None, Noted::wait(what));
                         self.node = running::owned().map(|tasks| (tasks, index));
                         true
                     }
@@ -167,7 +164,7 @@ impl Wait {
             self.finish();
             return Err(cancelled);
         }
-        self.register(&tasks, slot, cx.waker(), what, NO_JOIN);
+        self.register(&tasks, slot, cx.waker(), Noted::wait(what));
         Ok(())
     }
 
@@ -213,7 +210,6 @@ impl Wait {
         of: &Rc<Tasks>,
         awaited: &Header,
     ) -> Result<(), Cancelled> {
-        let what = awaited.awaited();
         let Some(tasks) = running::owned() else {
             self.finish();
             return Ok(());
@@ -226,15 +222,17 @@ impl Wait {
             self.finish();
             return Ok(());
         };
-        let join = (awaited.index(), awaited.generation());
-        let index = self.register(&tasks, slot, cx.waker(), what, join);
+        let index = self.register(&tasks, slot, cx.waker(), awaited.awaited());
         if slot.kept() != 0
             && let Some(scope) = tasks.take_kept(slot)
         {
-            tasks.nodes.update(index, |node| {
-                node.forwarded = true;
-                node.mark = scope;
-            });
+            let marks = tasks.nodes.marks(index);
+            let marks = Marks {
+                mark: scope,
+                forwarded: true,
+                ..marks
+            };
+            tasks.nodes.set_marks(index, marks);
             let message = tasks.requests(slot, scope, |requests| requests.message());
             tasks.cancel(awaited, message);
         }
@@ -256,28 +254,19 @@ impl Wait {
         if !slot.awaits_plainly(cx.waker()) {
             return None;
         }
-        let join = (awaited.index(), awaited.generation());
-        let index = of.add_node(slot, None, awaited.awaited(), join);
+        let index = of.add_node(slot, None, awaited.awaited());
         self.node = Some((of.clone(), index));
         Some(slot)
     }
 
     /// Makes or refreshes the node.
-    fn register(
-        &mut self,
-        tasks: &Rc<Tasks>,
-        slot: &Header,
-        waker: &Waker,
-        what: WaitsFor,
-        join: (u32, u32),
-    ) -> u32 {
+    fn register(&mut self, tasks: &Rc<Tasks>, slot: &Header, waker: &Waker, what: Noted) -> u32 {
         let own = word_of(waker) == Some(slot.word());
         if let Some((of, index)) = &self.node {
             let index = *index;
             let same = Rc::ptr_eq(of, tasks)
                 && of.nodes.update(index, |node| {
                     node.what = what;
-                    node.join = join;
                     node.slot == Some(NonNull::from(slot)) && node.scope == slot.scope().get()
                 });
             if same {
@@ -287,7 +276,7 @@ impl Wait {
         }
         let waker = (!own).then(|| clone_waker(waker));
         self.finish();
-        let index = tasks.add_node(slot, waker, what, join);
+        let index = tasks.add_node(slot, waker, what);
         self.node = Some((tasks.clone(), index));
         index
     }
@@ -299,7 +288,7 @@ impl Wait {
     #[inline]
     pub(super) fn finish_join(&mut self) -> Result<Option<u32>, Cancelled> {
         match &self.node {
-            Some((tasks, index)) if tasks.nodes.mark(*index) != UNMARKED => self.finish_marked(),
+            Some((tasks, index)) if tasks.nodes.is_marked(*index) => self.finish_marked(),
             _ => {
                 self.finish();
                 Ok(None)
@@ -311,9 +300,8 @@ impl Wait {
     fn finish_marked(&mut self) -> Result<Option<u32>, Cancelled> {
         self.check()?;
         let forwarded = self.node.as_ref().and_then(|(tasks, index)| {
-            tasks
-                .nodes
-                .update(*index, |node| node.forwarded.then_some(node.mark))
+            let marks = tasks.nodes.marks(*index);
+            marks.forwarded.then_some(marks.mark)
         });
         self.finish();
         Ok(forwarded)
