@@ -83,7 +83,7 @@ impl TaskHost for Queue {
     }
 }
 
-struct OwnLoop {
+pub struct OwnLoop {
     me: Weak<Self>,
     queue: Rc<Queue>,
     tasks: Rc<Tasks>,
@@ -94,7 +94,7 @@ struct OwnLoop {
 }
 
 impl OwnLoop {
-    fn new() -> Rc<Self> {
+    pub fn new() -> Rc<Self> {
         let queue = Rc::new(Queue::default());
         let unpark = Arc::new(WakeThread(thread::current()));
         let tasks = Tasks::new(queue.ready.clone(), unpark, queue.clone());

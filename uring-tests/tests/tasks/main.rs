@@ -5,5 +5,7 @@ mod clean_up;
 mod done;
 mod eager;
 mod foreign;
+#[allow(dead_code)]
+#[path = "../../../examples/own_loop.rs"]
+mod own_loop;
 mod rows;
-mod small_loop;
