@@ -45,3 +45,17 @@ where
     }
     sum.load(Ordering::Relaxed)
 }
+
+/// Runs [`worlds`] that must count something: else they prove nothing.
+///
+/// # Panics
+/// As [`worlds`], and when `what` they count happened in none of them.
+pub fn races<F, W>(kind: DriverKind, count: usize, what: &str, world: W)
+where
+    F: Future<Output = usize> + 'static,
+    W: Fn(Lab, Rng) -> F + Clone + Send + 'static,
+{
+    let times = worlds(kind, count, world);
+    println!("{times} times {what}");
+    assert!(times > 0, "not once {what}: this proves nothing");
+}

@@ -4,13 +4,24 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-use ringloop::{Cancelled, GroupError, Task, sleep};
-
-use uring_tests::tasks::HOUR;
+use ringloop::{Cancelled, GroupError, Task, TaskGroup, sleep};
+use uring_tests::tasks::{HOUR, seconds};
 use uring_tests::watch::Watch;
+
 /// An error that says what it is.
 pub fn error(what: &str) -> io::Error {
     io::Error::other(what.to_owned())
+}
+
+pub type Group = TaskGroup<io::Error>;
+
+/// Makes a child that sleeps, and then fails.
+pub fn fail_after(group: &Group, secs: u64, what: &'static str) {
+    let child = async move {
+        sleep(seconds(secs)).await?;
+        Err::<(), _>(error(what))
+    };
+    group.create_task(child).unwrap();
 }
 
 /// The texts of what failed in a group, in order.

@@ -8,26 +8,15 @@ use std::rc::Rc;
 use futures_util::future::join;
 use ringloop::task::{TaskOptions, bare, exit_loop};
 use ringloop::{
-    Cancelled, ContextVar, EventLoopExt, Failure, GroupError, Refused, TaskGroup, copy_context,
-    sleep, task_group, timeout, yield_now,
+    Cancelled, ContextVar, EventLoopExt, Failure, GroupError, Refused, copy_context, sleep,
+    task_group, timeout, yield_now,
 };
 use uring_tests::on_both_drivers;
 use uring_tests::order::{Dropped, Order};
 use uring_tests::tasks::{HOUR, exited, me, now, panic_of, seconds, ticks};
 use uring_tests::watch::Watch;
 
-use crate::common::{counted, error, failures};
-
-type Group = TaskGroup<io::Error>;
-
-/// Makes a child that sleeps, and then fails.
-fn fail_after(group: &Group, secs: u64, what: &'static str) {
-    let child = async move {
-        sleep(seconds(secs)).await?;
-        Err::<(), _>(error(what))
-    };
-    group.create_task(child).unwrap();
-}
+use crate::common::{Group, counted, error, fail_after, failures};
 
 /// A child of `group` that has a child, and so on.
 fn recurse(group: Group, depth: u32, ended: Order<u32>) -> Result<(), Refused> {

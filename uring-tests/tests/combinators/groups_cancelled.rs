@@ -5,25 +5,14 @@ use std::io;
 use std::rc::Rc;
 
 use ringloop::{
-    Cancelled, EventLoopExt, GroupError, JoinError, TaskGroup, TimeoutError, sleep, task_group,
-    timeout, yield_now,
+    Cancelled, EventLoopExt, GroupError, JoinError, TimeoutError, sleep, task_group, timeout,
+    yield_now,
 };
 use uring_tests::on_both_drivers;
 use uring_tests::tasks::{HOUR, SECOND, me, now, seconds};
 use uring_tests::watch::Watch;
 
-use crate::common::{counted, error, failures, finish, was_cancelled};
-
-type Group = TaskGroup<io::Error>;
-
-/// Makes a child that sleeps, and then fails.
-fn fail_after(group: &Group, secs: u64, what: &'static str) {
-    let child = async move {
-        sleep(seconds(secs)).await?;
-        Err::<(), _>(error(what))
-    };
-    group.create_task(child).unwrap();
-}
+use crate::common::{Group, counted, error, fail_after, failures, finish, was_cancelled};
 
 /// Makes a child that, once it is cancelled, goes on for a while and then fails.
 fn fail_late(group: &Group, secs: u64, what: &'static str) {
