@@ -2,12 +2,13 @@
 //!
 //! **Guarantees.** The io_uring variant runs on io_uring or, where the leg says that io_uring is
 //! blocked, proves that demanding it is refused; it is never skipped. A test that takes longer
-//! than the watchdog allows ends the process with a message on standard error, past any capture.
+//! than the watchdog allows ends the process with a message on standard error, past any capture, and
+//! with the last panics: one of them may have left the test waiting.
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::sync::Once;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use ringloop::driver::DriverKind;
@@ -17,6 +18,11 @@ use crate::leg::{Leg, assert_uring_refused};
 
 /// Seconds a test may take, unless `RINGLOOP_TEST_WATCHDOG` says otherwise (slow instrumented builds).
 const WATCHDOG_SECONDS: u64 = 60;
+
+/// Panics that the watchdog shows.
+const KEPT: usize = 5;
+
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 thread_local! {
     static CURRENT: RefCell<String> = const { RefCell::new(String::new()) };
@@ -54,7 +60,11 @@ pub fn run_variant<T: Outcome>(path: &str, kind: DriverKind, body: fn(DriverKind
     let name = path.split_once("::").map_or(path, |(_crate, rest)| rest);
     CURRENT.set(name.to_owned());
     let _watchdog = Watchdog::start(name);
-    heed_interrupts();
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| {
+        heed_interrupts();
+        keep_panics();
+    });
     if kind == DriverKind::Uring && Leg::current().blocks_uring() {
         assert_uring_refused();
         return T::passed();
@@ -65,11 +75,21 @@ pub fn run_variant<T: Outcome>(path: &str, kind: DriverKind, body: fn(DriverKind
 /// What runs in the background of a shell ignores SIGINT, and so would the programs that tests start
 /// and interrupt.
 fn heed_interrupts() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: the default action is a valid one; no test of this process relies on another.
-        unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
-    });
+    // SAFETY: the default action is a valid one; no test of this process relies on another.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+}
+
+/// What a panic says is captured by the harness, and lost with the process.
+fn keep_panics() {
+    let shown = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        shown(panic);
+        let mut kept = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == KEPT {
+            kept.remove(0);
+        }
+        kept.push(panic.to_string());
+    }));
 }
 
 /// Ends the process unless it is dropped in time.
@@ -96,9 +116,12 @@ impl Watchdog {
                 let waited = gone.recv_timeout(Duration::from_secs(seconds));
                 if waited == Err(RecvTimeoutError::Timeout) {
                     // Written to the stream itself: what the harness captures would be lost.
+                    let panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
                     let _ = writeln!(
                         std::io::stderr(),
-                        "\nwatchdog: test {name} still runs after {seconds} s; the process ends"
+                        "\nwatchdog: test {name} still runs after {seconds} s; the process ends; \
+                         the last panics:\n{}",
+                        panics.join("\n")
                     );
                     std::process::abort();
                 }

@@ -19,7 +19,7 @@ use ringloop::driver::{
 };
 use ringloop::event_loop::{AtIterationEnd, Core, Operation};
 use ringloop::{
-    AbstractEventLoop, Builder, Chunk, EventLoopExt, ServerOptions, Transport, timeout, yield_now,
+    AbstractEventLoop, Builder, Chunk, EventLoopExt, ServerOptions, Transport, yield_now,
 };
 use uring_tests::drive::{Rig, pattern};
 use uring_tests::net::{Accepted, Recorder, Reports, run_on};
@@ -358,7 +358,6 @@ on_both_drivers! {
         near.transport().write(b"byte").unwrap();
         assert!(catch_unwind(AssertUnwindSafe(|| event_loop.run_forever())).is_err());
         event_loop.run_until_complete(async { yield_now().await.unwrap() }).unwrap();
-        client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let mut bytes = [0; 4];
         client.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"byte");
@@ -371,15 +370,16 @@ on_both_drivers! {
             let (near, mut client) = accept(&event_loop).await;
             let core = event_loop.core().unwrap().clone();
             // What the start brings has passed then, and nothing else wakes the loop.
-            ringloop::sleep(Duration::from_millis(20)).await.unwrap();
+            for _ in 0..4 {
+                ringloop::sleep(Duration::from_nanos(1)).await.unwrap();
+            }
             let peer = std::thread::spawn(move || {
                 let mut bytes = [0; 4];
                 client.read_exact(&mut bytes).unwrap();
             });
             core.at_iteration_end(Rc::new(Late(near.transport())));
             // The peer closes when it has the bytes.
-            let lost = timeout(Duration::from_secs(2), near.until_lost()).await;
-            assert!(lost.is_ok(), "the bytes were not sent");
+            near.until_lost().await;
             peer.join().unwrap();
         });
     }

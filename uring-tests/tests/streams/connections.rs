@@ -13,7 +13,7 @@ use std::future::{Future, ready};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
-use uring_tests::net::reset_on_close;
+use uring_tests::net::{refusing, reset_on_close};
 use uring_tests::{TempDir, on_both_drivers};
 
 /// Where a server listens.
@@ -313,7 +313,8 @@ on_both_drivers! {
         run(kind, async {
             let none = ringloop::stream::open_connection_with_limit(ConnectOptions::new("127.0.0.1", 1), 0);
             assert_eq!(told(none.await).0, ErrorKind::InvalidInput);
-            let refused = open_connection(ConnectOptions::new("127.0.0.1", 1)).await;
+            let (nobody, _socket) = refusing();
+            let refused = open_connection(ConnectOptions::from(nobody)).await;
             assert_eq!(told(refused).0, ErrorKind::ConnectionRefused);
         });
     }
