@@ -83,6 +83,7 @@ impl TaskHost for Queue {
     }
 }
 
+/// The loop.
 pub struct OwnLoop {
     me: Weak<Self>,
     queue: Rc<Queue>,
@@ -94,6 +95,7 @@ pub struct OwnLoop {
 }
 
 impl OwnLoop {
+    /// A new one, which runs in this thread.
     pub fn new() -> Rc<Self> {
         let queue = Rc::new(Queue::default());
         let unpark = Arc::new(WakeThread(thread::current()));
