@@ -15,14 +15,26 @@
 //! an allocation of its own; its slot comes from the smallest class.
 //!
 //! **Who may touch it.** The arena belongs to one thread. Other threads may reach headers through
-//! [`Chunks`] and touch nothing but the atomics at their beginning.
+//! [`Chunks`] and touch nothing but the atomics at their beginning. A chunk stands in the locked list
+//! before any of its slots is handed out, so who knows an index finds the slot. The model at the end
+//! of this file runs every interleaving (`--cfg loom`).
 
 use super::id::{TASK_BITS, TASK_MASK};
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
+#[cfg(loom)]
+use loom::{
+    alloc::{alloc, alloc_zeroed, dealloc},
+    sync::Mutex,
+};
+use std::alloc::{Layout, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(loom))]
+use std::{
+    alloc::{alloc, alloc_zeroed, dealloc},
+    sync::Mutex,
+};
 
 /// Slots in a chunk.
 pub(super) const CHUNK: u32 = 64;
@@ -369,3 +381,79 @@ const _: () = {
         size += 1;
     }
 };
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use loom::thread;
+
+    /// What others read: 0, or the slot's index + 1. A word of std's, for the memory is zeroed.
+    type Word = std::sync::atomic::AtomicUsize;
+
+    #[repr(C)]
+    struct Header {
+        word: Word,
+        place: Place,
+    }
+
+    // SAFETY: `place` is a field, behind the word, which `init` does not write.
+    unsafe impl Slot for Header {
+        unsafe fn init(this: *mut Self, place: Place) {
+            // SAFETY: the caller has the slot for itself.
+            unsafe { std::ptr::addr_of_mut!((*this).place).write(place) };
+        }
+
+        fn place(&self) -> &Place {
+            &self.place
+        }
+    }
+
+    fn word(slot: NonNull<u8>) -> usize {
+        // SAFETY: every slot begins with the word, and the reader holds the chunks.
+        unsafe { slot.cast::<Word>().as_ref() }.load(Relaxed)
+    }
+
+    /// Slots of two classes, hence of two chunks, are handed out and given back while another thread
+    /// lists them and looks up one that it was told of. Loom reports memory that is freed twice or
+    /// not at all; the last of the two frees it.
+    #[test]
+    fn loom_a_slot_is_found_by_who_knows_its_index() {
+        loom::model(|| {
+            let chunks = Chunks::new();
+            let told = Arc::new(AtomicUsize::new(0));
+            let reader = {
+                let (chunks, told) = (chunks.clone(), told.clone());
+                thread::spawn(move || {
+                    let mut slots = 0;
+                    chunks.for_each(|index, slot| {
+                        assert_eq!(index, slots);
+                        assert!([0, index as usize + 1].contains(&word(slot)));
+                        slots += 1;
+                    });
+                    assert_eq!(slots % CHUNK, 0);
+                    let known = told.load(Relaxed);
+                    if known != 0 {
+                        let slot = chunks.slot(known as u32 - 1);
+                        assert_eq!(word(slot.expect("it was handed out")), known);
+                    }
+                })
+            };
+            let arena = Arena::<Header>::new(chunks.clone());
+            for room in [Room::of::<[u8; 32]>(), Room::of::<[u8; 64]>()] {
+                let slot = arena.alloc(&room);
+                let known = slot.place.index() as usize + 1;
+                slot.word.store(known, Relaxed);
+                told.store(known, Relaxed);
+                arena.free(slot, &room);
+                assert!(std::ptr::eq(arena.alloc(&room), slot));
+            }
+            drop(arena);
+            let mut used = 0;
+            chunks.for_each(|_, slot| used += usize::from(word(slot) != 0));
+            assert_eq!(used, 2);
+            drop(chunks);
+            reader.join().unwrap();
+        });
+    }
+}

@@ -223,4 +223,23 @@ mod loom_tests {
             assert_eq!(left == 1, sender.join().unwrap());
         });
     }
+    /// An item for one owner never reaches the next, nor keeps it awake.
+    #[test]
+    fn loom_what_was_sent_to_one_owner_is_not_the_next_ones() {
+        loom::model(|| {
+            let inbox = Arc::new(Inbox::new());
+            inbox.open(1);
+            let sender = {
+                let inbox = inbox.clone();
+                thread::spawn(move || inbox.push((), |owner| owner == 1).is_ok())
+            };
+            let left = inbox.close().len();
+            inbox.open(2);
+            assert_eq!(left == 1, sender.join().unwrap());
+            let mut taken = Vec::new();
+            assert!(!inbox.is_pending() && inbox.prepare_sleep());
+            inbox.take(&mut taken);
+            assert!(taken.is_empty());
+        });
+    }
 }

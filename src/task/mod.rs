@@ -65,6 +65,7 @@ mod listing;
 mod loop_exit;
 mod nodes;
 mod noted;
+mod permanent;
 mod public;
 mod registry;
 mod report;

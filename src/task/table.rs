@@ -9,11 +9,10 @@
 
 use super::id::{LoopId, SLOT_BITS, pack, tag_of};
 use super::inbox::Inbox;
+use super::permanent::Permanent;
 use super::shared::Shared;
 use crate::driver::Unpark;
 use std::fmt;
-use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The most loops that exist at one time.
@@ -58,7 +57,11 @@ impl Entry {
     }
 }
 
-static TABLE: [AtomicPtr<Entry>; MAX_LOOPS] = [const { AtomicPtr::new(null_mut()) }; MAX_LOOPS];
+#[cfg(not(loom))]
+static TABLE: [Permanent<Entry>; MAX_LOOPS] = [const { Permanent::new() }; MAX_LOOPS];
+#[cfg(loom)]
+static TABLE: std::sync::LazyLock<Vec<Permanent<Entry>>> =
+    std::sync::LazyLock::new(|| (0..MAX_LOOPS).map(|_| Permanent::new()).collect());
 
 /// Slots that were used and released, and how many were ever used.
 static FREE: Mutex<(Vec<usize>, usize)> = Mutex::new((Vec::new(), 0));
@@ -68,9 +71,7 @@ fn free<R>(f: impl FnOnce(&mut (Vec<usize>, usize)) -> R) -> R {
 }
 
 fn entry(slot: usize) -> Option<&'static Entry> {
-    let entry = TABLE[slot].load(Ordering::Acquire);
-    // SAFETY: a pointer in the table is null or came from a leaked box and is never freed.
-    unsafe { entry.as_ref() }
+    TABLE[slot].get()
 }
 
 /// Takes a free entry for a new loop.
@@ -88,13 +89,10 @@ pub(super) fn claim(
         })
     });
     let slot = slot.expect("more than MAX_LOOPS event loops exist");
-    let entry = entry(slot).unwrap_or_else(|| {
-        let entry: &'static Entry = Box::leak(Box::new(Entry {
-            inbox: Inbox::new(),
-            owner: Mutex::new(None),
-        }));
-        TABLE[slot].store(std::ptr::from_ref(entry).cast_mut(), Ordering::Release);
-        entry
+    // The slot is this call's alone.
+    let entry = TABLE[slot].get_or_make(|| Entry {
+        inbox: Inbox::new(),
+        owner: Mutex::new(None),
     });
     let id = LoopId::next(slot);
     let shared = shared(id);
