@@ -165,6 +165,17 @@ impl ReadyQueue {
         Some(ring.entries[place].taken())
     }
 
+    /// Whether this is the newest entry that waits.
+    #[inline]
+    pub(crate) fn ends_with(&self, entry: &ReadyEntry) -> bool {
+        let ring = self.ring.borrow();
+        if ring.len == 0 {
+            return false;
+        }
+        let last = &ring.entries[ring.place(ring.len - 1)];
+        (last.kind, last.index, last.generation) == (entry.kind, entry.index, entry.generation)
+    }
+
     /// How many entries wait.
     #[inline]
     pub fn len(&self) -> usize {

@@ -51,6 +51,9 @@ impl Core {
         for ended in [self.ended.take(), self.watching.take()] {
             self.guard_drop(|| drop(ended));
         }
+        for starting in self.starting.take() {
+            self.guard_drop(|| drop(starting));
+        }
         for (_, open) in self.open.take() {
             if let Some(open) = open.upgrade() {
                 self.guard_drop(|| open.loop_closed());

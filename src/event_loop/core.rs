@@ -13,6 +13,7 @@ use super::abstract_event_loop::AbstractEventLoop;
 use super::error::LoopError;
 use super::exception::{Exception, ExceptionContext, Reporter};
 use super::handle::HandleOwner;
+use super::starting::Starting;
 use super::timers::{TimerId, Timers};
 use crate::driver::{
     Adopted, Completion, Completions, Counters, Delivery, Dispatch, Driver, DriverKind, Engine,
@@ -72,6 +73,8 @@ pub struct Core {
     // Boxed, because an operation holds the box: the kernel points into it.
     #[expect(clippy::vec_box)]
     pub(super) gathers: RefCell<Vec<Box<Gather>>>,
+    /// Connections that are about to start.
+    pub(super) starting: Starting,
     /// Who is told of the close.
     pub(super) open: RefCell<Slab<Weak<dyn LoopClosed>>>,
     kind: DriverKind,
@@ -113,6 +116,7 @@ impl Core {
             stop_when_idle: Cell::new(false),
             leaked: Cell::new(0),
             gathers: RefCell::default(),
+            starting: Starting::default(),
             open: RefCell::default(),
             tracked: Cell::new(0),
         }

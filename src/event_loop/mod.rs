@@ -44,6 +44,7 @@ mod serve;
 mod server;
 mod sockets;
 mod staggered;
+mod starting;
 mod task_factory;
 mod thread_pool;
 mod thread_safe_handle;
@@ -78,6 +79,7 @@ pub use run::Run;
 pub use running::{Running, get_running_loop, try_get_running_loop};
 pub use server::{Server, ServerSocket, WaitClosed};
 pub use sockets::BindError;
+pub use starting::Start;
 pub use task_factory::{
     TaskFactory, create_eager_task_factory, create_task, create_task_with, eager_task_factory,
 };

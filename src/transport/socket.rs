@@ -20,7 +20,7 @@ use super::key_cell::KeyCell;
 use super::rare::Rare;
 use crate::driver::{Chunk, Complete, Event, Fd, Gather, Key, Lease, Op};
 use crate::event_loop::{
-    AtIterationEnd, Attachment, Core, ExceptionContext, LoopClosed, SocketParts, panic_text,
+    AtIterationEnd, Attachment, Core, ExceptionContext, LoopClosed, SocketParts, Start, panic_text,
 };
 use crate::protocol::{
     Address, ExtraInfo, InvalidLimits, Protocol, ProtocolKind, Transport, WriteLimits,
@@ -131,21 +131,27 @@ impl SocketTransport {
             this.attached.set(place(server.attach(this.me.clone())));
             this.server.set(Some(server));
         }
+        let Some(made) = made else {
+            this.core.start_soon(this.clone());
+            return this;
+        };
         let transport = this.clone();
         this.core.defer(move || transport.connected());
         let transport = this.clone();
         // A callback of its own: it runs even when `connection_made` leaves the loop.
         this.core.defer(move || {
-            transport.flags.set(Flag::Started);
-            transport.arm_receive();
-            if let Some(made) = made {
-                made();
-            }
+            transport.start_reading();
+            made();
         });
         this
     }
 
-    fn connected(self: Rc<Self>) {
+    fn start_reading(self: &Rc<Self>) {
+        self.flags.set(Flag::Started);
+        self.arm_receive();
+    }
+
+    fn connected(self: &Rc<Self>) {
         if let Some(protocol) = self.protocol() {
             let transport: Rc<dyn Transport> = self.clone();
             // The transport stays open after a panic here, as asyncio's does.
@@ -344,6 +350,20 @@ impl Complete for SocketTransport {
         if let Op::Send { data, inline, .. } = send {
             self.send_settled(data, inline, result);
         }
+    }
+}
+
+impl Start for SocketTransport {
+    fn start(self: Rc<Self>) {
+        /// It reads even when `connection_made` leaves the loop.
+        struct Read<'a>(&'a Rc<SocketTransport>);
+        impl Drop for Read<'_> {
+            fn drop(&mut self) {
+                self.0.start_reading();
+            }
+        }
+        let _read = Read(&self);
+        self.connected();
     }
 }
 
