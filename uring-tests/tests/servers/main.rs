@@ -5,10 +5,12 @@
 //! | `binding.rs` | which addresses and options a server gets |
 //! | `accepting.rs` | connections, and what becomes of accepts that fail |
 //! | `closing.rs` | the end of servers, and who waits for it |
+//! | `starting.rs` | connections that are accepted together |
 
 mod accepting;
 mod binding;
 mod closing;
+mod starting;
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
