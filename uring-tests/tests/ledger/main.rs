@@ -7,6 +7,7 @@
 
 mod page;
 mod scan;
+mod threads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

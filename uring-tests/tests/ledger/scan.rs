@@ -117,7 +117,7 @@ fn gives_reason(line: &str, comment: &str) -> bool {
 }
 
 /// The same text with comments and the insides of literals as blanks; lines stay lines.
-fn blank(source: &str) -> String {
+pub fn blank(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(first) = rest.chars().next() {
