@@ -86,5 +86,5 @@ pub use task_factory::{
 pub use thread_pool::ThreadPoolExecutor;
 pub use thread_safe_handle::ThreadSafeHandle;
 pub use threadsafe::run_coroutine_threadsafe;
-pub use time::{Sleep, sleep, yield_now};
+pub use time::{Sleep, YieldNow, sleep, yield_now};
 pub use timeout::{Deadline, Timeout, TimeoutError, TimeoutStateError, timeout, timeout_at};

@@ -5,7 +5,7 @@ use super::base::duration_ns;
 use super::ext::EventLoopExt;
 use super::handle::TimerHandle;
 use super::running::get_running_loop;
-use crate::task::{Cancelled, Wait, WaitsFor};
+use crate::task::{Cancelled, Turn, Wait, WaitsFor};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -30,28 +30,52 @@ pub fn sleep(duration: Duration) -> Sleep {
     Sleep {
         duration,
         state: SleepState::New,
+        turn: YieldNow::new(),
         wait: Wait::new(),
     }
 }
 
-/// Gives way for one iteration: `sleep(0)`.
+/// Gives way for one iteration, as `sleep(0)` does. asyncio: `sleep(0)`.
 ///
 /// # Errors
 /// [`Cancelled`].
-pub fn yield_now() -> Sleep {
-    sleep(Duration::ZERO)
+#[inline]
+pub fn yield_now() -> YieldNow {
+    YieldNow::new()
+}
+
+/// The future of [`yield_now`]. It wakes itself and registers nothing; a request made meanwhile is
+/// kept for it.
+#[derive(Debug)]
+pub struct YieldNow(Turn);
+
+impl YieldNow {
+    #[inline]
+    const fn new() -> Self {
+        Self(Turn::new())
+    }
+}
+
+impl Future for YieldNow {
+    type Output = Result<(), Cancelled>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(cx)
+    }
 }
 
 /// The future of [`sleep`].
 pub struct Sleep {
     duration: Duration,
     state: SleepState,
+    /// Of a sleep of no time.
+    turn: YieldNow,
     wait: Wait,
 }
 
 enum SleepState {
     New,
-    Yielded,
     Waiting { timer: TimerHandle, waker: Waker },
     Done,
 }
@@ -74,7 +98,7 @@ impl Future for Sleep {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.duration.is_zero() {
-            return this.poll_yield(cx);
+            return Pin::new(&mut this.turn).poll(cx);
         }
         if let Err(cancelled) = this.wait.check() {
             this.end();
@@ -99,8 +123,7 @@ impl Future for Sleep {
                 this.wait.finish();
                 return Poll::Ready(Ok(()));
             }
-            SleepState::Yielded => unreachable!("only a sleep of no time yields"),
-            SleepState::Done => over(),
+            SleepState::Done => panic!("a sleep was polled after it ended"),
         }
         if let Err(cancelled) = this.wait.suspend(cx, WaitsFor::Sleep) {
             this.end();
@@ -111,21 +134,6 @@ impl Future for Sleep {
 }
 
 impl Sleep {
-    /// A yield wakes itself and registers nothing; a request made meanwhile is kept for it.
-    fn poll_yield(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cancelled>> {
-        if matches!(self.state, SleepState::Done) {
-            over();
-        }
-        let passed = self.wait.pass();
-        if passed.is_ok() && matches!(self.state, SleepState::New) {
-            self.state = SleepState::Yielded;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.state = SleepState::Done;
-        Poll::Ready(passed)
-    }
-
     fn end(&mut self) {
         if let SleepState::Waiting { timer, .. } =
             std::mem::replace(&mut self.state, SleepState::Done)
@@ -139,11 +147,6 @@ impl Drop for Sleep {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-#[cold]
-fn over() -> ! {
-    panic!("a sleep was polled after it ended")
 }
 
 #[cold]

@@ -79,6 +79,7 @@ mod table;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod wait;
 mod waker;
 
@@ -105,4 +106,5 @@ pub use running::{AlreadyRunning, Entered, running_loop_id};
 pub use scope::{Canceller, Scope, ScopeGuard};
 pub use table::{Closed, MAX_LOOPS, Remote, RemoteCall};
 pub use tasks::{TaskOptions, Tasks};
+pub use turn::Turn;
 pub use wait::{Wait, WaitsFor};

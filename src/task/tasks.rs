@@ -278,15 +278,22 @@ impl Tasks {
     /// Queues the next step of the task that a waker's word names, once.
     #[inline]
     pub(super) fn schedule(&self, word: u64) {
-        let (index, generation) = unpack(word);
+        let (index, _) = unpack(word);
         if let Some(slot) = self.arena.get(index)
             && slot.word() == word
         {
-            let flags = slot.flags();
-            if flags & (SCHEDULED | DONE) == 0 {
-                slot.set_flags(flags | SCHEDULED);
-                self.ready.push(ReadyEntry::task(index, generation));
-            }
+            self.queue(slot);
+        }
+    }
+
+    /// Queues the next step of a task, once.
+    #[inline]
+    pub(super) fn queue(&self, slot: &Header) {
+        let flags = slot.flags();
+        if flags & (SCHEDULED | DONE) == 0 {
+            slot.set_flags(flags | SCHEDULED);
+            let (index, generation) = unpack(slot.word());
+            self.ready.push(ReadyEntry::task(index, generation));
         }
     }
 

@@ -63,7 +63,7 @@ impl Header {
     /// Whether an await with this waker needs nothing but a node: it is the task's own waker, no
     /// request is kept, and waits register.
     #[inline]
-    fn awaits_plainly(&self, waker: &Waker) -> bool {
+    pub(super) fn awaits_plainly(&self, waker: &Waker) -> bool {
         self.kept() == 0 && self.scope().get() != BARE && word_of(waker) == Some(self.word())
     }
 
@@ -165,37 +165,6 @@ impl Wait {
             return Err(cancelled);
         }
         self.register(&tasks, slot, cx.waker(), Noted::wait(what));
-        Ok(())
-    }
-
-    /// For a leaf that has woken itself already and suspends for one turn only (a yield): registers
-    /// nothing. To be asked in the poll that suspends, in place of [`Wait::suspend`], and in the
-    /// one that ends the turn, in place of [`Wait::check`].
-    ///
-    /// A request made meanwhile finds no node and a task that is queued, so it is kept, and the
-    /// second call takes it; where other awaits of the task are pending, they get it instead.
-    ///
-    /// # Errors
-    /// [`Cancelled`] when a request was kept.
-    #[inline]
-    pub fn pass(&mut self) -> Result<(), Cancelled> {
-        let kept = running::with(|tasks| {
-            tasks
-                .and_then(Tasks::waiting_slot)
-                .is_some_and(|slot| slot.kept() != 0)
-        });
-        if kept { self.pass_kept() } else { Ok(()) }
-    }
-
-    #[cold]
-    fn pass_kept(&mut self) -> Result<(), Cancelled> {
-        self.finish();
-        if let Some(tasks) = running::owned()
-            && let Some(slot) = tasks.waiting_slot()
-            && let Some(scope) = tasks.take_kept(slot)
-        {
-            return Err(tasks.requests(slot, scope, |requests| requests.value()));
-        }
         Ok(())
     }
 

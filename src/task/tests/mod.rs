@@ -220,17 +220,8 @@ pub async fn pause() -> Result<(), Cancelled> {
 
 /// A yield as `sleep(0)` makes it.
 pub async fn pass() -> Result<(), Cancelled> {
-    let mut wait = Wait::new();
-    let mut yielded = false;
-    poll_fn(|cx| {
-        wait.pass()?;
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(Ok(()));
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await
+    let mut turn = Turn::new();
+    poll_fn(|cx| turn.poll(cx)).await
 }
 
 /// Gives the loop one turn, as a future of another crate does.
