@@ -18,6 +18,8 @@ pub enum Kind {
     Task,
     /// A callback given to `call_soon`, `call_later` or `call_soon_threadsafe`.
     Callback,
+    /// A timer that is due and only rings: index and generation of its bell.
+    Bell,
     /// A completion of an operation whose target is a callback: index and generation of its key,
     /// with the result and flags of the completion.
     Completion,
@@ -63,6 +65,17 @@ impl ReadyEntry {
             result: 0,
             flags: 0,
             kind: Kind::Task,
+        }
+    }
+
+    /// A bell.
+    pub const fn bell(index: u32, generation: u32) -> Self {
+        Self {
+            index,
+            generation,
+            result: 0,
+            flags: 0,
+            kind: Kind::Bell,
         }
     }
 

@@ -284,6 +284,13 @@ pub trait Driver {
     /// has ready work. Must be cheap.
     fn wants_poll(&self) -> bool;
 
+    /// The loop polls at least in every so many-th iteration with ready work, whatever
+    /// [`wants_poll`](Self::wants_poll) says. Asked once. 16 for a driver that has to ask the kernel
+    /// what happened.
+    fn poll_every(&self) -> u32 {
+        16
+    }
+
     /// Ends a park from any thread.
     fn unparker(&self) -> Arc<dyn Unpark>;
 

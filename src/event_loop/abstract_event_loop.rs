@@ -21,7 +21,7 @@ use super::task_factory::TaskFactory;
 use super::thread_pool::ThreadPoolExecutor;
 use super::thread_safe_handle::ThreadSafeHandle;
 use crate::protocol::{ProtocolKind, Transport};
-use crate::task::{CallBody, RawTask, TaskBody, TaskOptions};
+use crate::task::{Bell, CallBody, CallOnce, RawTask, TaskBody, TaskOptions};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -132,6 +132,17 @@ pub trait AbstractEventLoop {
         callback: &mut dyn CallBody,
     ) -> Result<TimerHandle, LoopError> {
         base!(self, "call_at").call_at_dyn(when, callback)
+    }
+
+    /// Rings `bell` at a time of the loop's clock: what sleeps and timeouts ask for. It is a callback
+    /// ([`call_at_dyn`](Self::call_at_dyn)) unless the loop has a shorter way; its handle has no
+    /// context to show then.
+    ///
+    /// # Errors
+    /// As [`call_at_dyn`](Self::call_at_dyn).
+    fn ring_at(&self, when: u64, bell: &Bell) -> Result<TimerHandle, LoopError> {
+        let bell = bell.clone();
+        self.call_at_dyn(when, &mut CallOnce::new(move || bell.ring()))
     }
 
     /// As `call_soon`, for a callback that may be cancelled from any thread. To schedule from

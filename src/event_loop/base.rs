@@ -24,7 +24,7 @@ use super::thread_safe_handle::ThreadSafeHandle;
 use super::{connect, executor, serve};
 use crate::driver::Driver;
 use crate::sys::threads::{self, Threads};
-use crate::task::{CallBody, RawTask, TaskBody, TaskOptions};
+use crate::task::{Bell, CallBody, CallOnce, RawTask, TaskBody, TaskOptions};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
@@ -107,11 +107,19 @@ impl BaseEventLoop {
 
     /// In debug mode, refuses callers on a thread other than the one the loop runs on. (Safe Rust
     /// can not call from another thread; loops handed through `unsafe` code can.)
+    #[inline]
     fn check_thread(&self) -> Result<(), LoopError> {
+        if self.core.debug.get() {
+            self.compare_thread()
+        } else {
+            Ok(())
+        }
+    }
+
+    #[cold]
+    fn compare_thread(&self) -> Result<(), LoopError> {
         match self.thread.get() {
-            Some(id) if self.core.debug.get() && id != std::thread::current().id() => {
-                Err(LoopError::WrongThread)
-            }
+            Some(id) if id != std::thread::current().id() => Err(LoopError::WrongThread),
             _ => Ok(()),
         }
     }
@@ -222,6 +230,19 @@ impl AbstractEventLoop for BaseEventLoop {
         let key = self.core.callbacks.insert(callback);
         let timer = self.core.timers.borrow_mut().push(when, key);
         let handle = Handle::new(self.core.clone(), key, Some(timer), origin);
+        Ok(TimerHandle::new(handle, when))
+    }
+
+    #[inline]
+    fn ring_at(&self, when: u64, bell: &Bell) -> Result<TimerHandle, LoopError> {
+        let Some(plain) = bell.plain(&self.core.tasks) else {
+            let bell = bell.clone();
+            return self.call_at_dyn(when, &mut CallOnce::new(move || bell.ring()));
+        };
+        self.core.check_closed()?;
+        self.check_thread()?;
+        let (key, timer) = self.core.timers.borrow_mut().push_bell(when, plain);
+        let handle = Handle::new(self.core.clone(), key, Some(timer), Origin::of_bell());
         Ok(TimerHandle::new(handle, when))
     }
 

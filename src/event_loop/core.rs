@@ -10,6 +10,7 @@
 //! outlives the loop does nothing.
 
 use super::abstract_event_loop::AbstractEventLoop;
+use super::bells::is_bell;
 use super::error::LoopError;
 use super::exception::{Exception, ExceptionContext, Reporter};
 use super::handle::HandleOwner;
@@ -78,6 +79,7 @@ pub struct Core {
     /// Who is told of the close.
     pub(super) open: RefCell<Slab<Weak<dyn LoopClosed>>>,
     kind: DriverKind,
+    pub(super) poll_every: u32,
     /// How many ask that waits be tracked, whatever debug mode says.
     tracked: Cell<usize>,
 }
@@ -99,6 +101,7 @@ impl Core {
             tasks,
             pool: driver.pool().clone(),
             kind: driver.kind(),
+            poll_every: driver.poll_every(),
             engine: RefCell::new(Engine::new(driver)),
             callbacks: Callbacks::new(),
             timers: RefCell::default(),
@@ -432,7 +435,14 @@ impl TaskHost for Host {
 
 impl HandleOwner for Core {
     fn cancel_callback(&self, key: CallKey, timer: Option<TimerId>) {
-        if self.callbacks.cancel(key)
+        if is_bell(key) {
+            let mut timers = self.timers.borrow_mut();
+            if let Some(timer) = timer
+                && timers.take_bell(key).is_some()
+            {
+                timers.note_cancelled(timer);
+            }
+        } else if self.callbacks.cancel(key)
             && let Some(timer) = timer
         {
             self.timers.borrow_mut().note_cancelled(timer);
@@ -440,13 +450,22 @@ impl HandleOwner for Core {
     }
 
     fn discard_timer(&self, key: CallKey, timer: TimerId) {
-        if self.callbacks.cancel(key) {
+        if is_bell(key) {
+            let mut timers = self.timers.borrow_mut();
+            if timers.take_bell(key).is_some() {
+                timers.discard(timer);
+            }
+        } else if self.callbacks.cancel(key) {
             self.timers.borrow_mut().discard(timer);
         }
     }
 
     fn is_callback_waiting(&self, key: CallKey) -> bool {
-        self.callbacks.is_waiting(key)
+        if is_bell(key) {
+            self.timers.borrow().is_bell_waiting(key)
+        } else {
+            self.callbacks.is_waiting(key)
+        }
     }
 
     fn callback_context(&self, key: CallKey) -> Option<Context> {

@@ -1,7 +1,7 @@
 //! Handles of scheduled callbacks.
 
 use super::timers::TimerId;
-use crate::task::{CallKey, Callbacks, Context};
+use crate::task::{Bell, CallKey, Callbacks, Context};
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
@@ -16,6 +16,15 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// That of every bell.
+    #[inline]
+    pub(super) fn of_bell() -> Self {
+        Self {
+            name: std::any::type_name::<Bell>(),
+            created: Location::caller(),
+        }
+    }
+
     /// The text of reports and handles. The place is added in debug mode only.
     pub(super) fn text(self, debug: bool) -> String {
         let Self { name, created } = self;

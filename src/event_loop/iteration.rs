@@ -11,23 +11,23 @@
 //!
 //! The order within an iteration is therefore: carried-over entries, I/O, due timers (contract
 //! §2.4). With ready work the loop does not sleep; it lets what the last poll woke run first, then
-//! asks the driver whether polling could bring anything, and polls every 16th such iteration anyway.
+//! asks the driver whether polling could bring anything, and polls every now and then anyway
+//! ([`Driver::poll_every`](crate::driver::Driver::poll_every)).
 
+use super::bells::is_bell;
 use super::core::{AtIterationEnd, Core};
 use super::exception::ExceptionContext;
 use super::handle::Origin;
 use super::thread_safe_handle::Failed;
 use crate::driver::{Completion, Park};
 use crate::ready::{Kind, ReadyEntry};
-use crate::task::{CallKey, CallOnce, CallPanic, is_loop_exit};
+use crate::task::{CallKey, CallOnce, CallPanic, Context, is_loop_exit};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 /// A park never lasts longer: 24 hours.
 const MAX_PARK: u64 = 86_400 * 1_000_000_000;
-/// With ready work and nothing to submit, the driver is polled at least this often.
-const POLL_EVERY: u32 = 16;
 /// In debug mode, a callback or step that takes as long is reported: 100 ms.
 pub(super) const SLOW_CALLBACK: u64 = 100_000_000;
 
@@ -115,7 +115,7 @@ impl Core {
             // What the last poll woke runs before the kernel is asked again: it mostly submits
             // something, and one call then does both.
             let just_polled = skipped == 1 && !self.submitted.get();
-            let skip = just_polled || (skipped < POLL_EVERY && !engine.wants_poll());
+            let skip = just_polled || (skipped < self.poll_every && !engine.wants_poll());
             if skip && !self.stopping.get() {
                 self.skipped_polls.set(skipped);
                 return Ok(());
@@ -182,9 +182,11 @@ impl Core {
         // Due: before now plus the clock's resolution of 1 ns.
         let end = self.engine.borrow().driver().now() + 1;
         while let Some(key) = timers.pop_due(end) {
-            if self.callbacks.is_waiting(key) {
-                self.ready
-                    .push(ReadyEntry::callback(key.index, key.generation));
+            let CallKey { index, generation } = key;
+            if is_bell(key) && timers.is_bell_waiting(key) {
+                self.ready.push(ReadyEntry::bell(index, generation));
+            } else if self.callbacks.is_waiting(key) {
+                self.ready.push(ReadyEntry::callback(index, generation));
             } else {
                 timers.forget_cancelled();
             }
@@ -197,6 +199,7 @@ impl Core {
         match entry.kind {
             Kind::Task => self.tasks.step(entry.index, entry.generation),
             Kind::Completion => self.complete(entry),
+            Kind::Bell => self.ring(&entry),
             Kind::Callback => self.run_callback(entry),
         }
     }
@@ -204,6 +207,21 @@ impl Core {
     fn run_callback(&self, entry: ReadyEntry) {
         if let Err(panic) = self.callbacks.run(call_key(&entry)) {
             self.report_callback(panic);
+        }
+    }
+
+    /// Code of others runs only where a cancelled scope wakes it.
+    fn ring(&self, entry: &ReadyEntry) {
+        let bell = self.timers.borrow_mut().take_bell(call_key(entry));
+        let Some(bell) = bell else { return };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.tasks.ring(bell))) {
+            let Origin { name, created } = Origin::of_bell();
+            self.report_callback(CallPanic {
+                name,
+                created,
+                context: Context::new(),
+                payload,
+            });
         }
     }
 
@@ -235,6 +253,7 @@ impl Core {
                 task.map_or_else(String::new, |task| format!("{task:?}"))
             }
             Kind::Completion => "a completion".to_owned(),
+            Kind::Bell => "a timer".to_owned(),
             Kind::Callback => {
                 let name = self.callbacks.name(call_key(&entry));
                 name.unwrap_or_default().to_owned()

@@ -20,6 +20,7 @@
 mod abstract_event_loop;
 mod accept;
 mod base;
+mod bells;
 mod close;
 mod concurrent;
 mod connect;

@@ -2,10 +2,9 @@
 
 use super::abstract_event_loop::AbstractEventLoop;
 use super::base::duration_ns;
-use super::ext::EventLoopExt;
 use super::handle::TimerHandle;
 use super::running::get_running_loop;
-use crate::task::{Cancelled, Turn, Wait, WaitsFor};
+use crate::task::{Bell, Cancelled, Turn, Wait, WaitsFor};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -76,19 +75,20 @@ pub struct Sleep {
 
 enum SleepState {
     New,
-    Waiting { timer: TimerHandle, waker: Waker },
+    Waiting { timer: TimerHandle, bell: Bell },
     Done,
 }
 
 impl SleepState {
     /// A timer that wakes `waker` at `when`.
+    #[inline]
     fn until(event_loop: &dyn AbstractEventLoop, when: u64, waker: &Waker) -> Self {
-        let wake = waker.clone();
-        let timer = event_loop
-            .call_at(when, move || wake.wake())
-            .unwrap_or_else(|_| missing());
-        let waker = waker.clone();
-        Self::Waiting { timer, waker }
+        let bell = Bell::wake(waker);
+        let timer = event_loop.ring_at(when, &bell);
+        Self::Waiting {
+            timer: timer.unwrap_or_else(|_| missing()),
+            bell,
+        }
     }
 }
 
@@ -110,8 +110,8 @@ impl Future for Sleep {
                 let when = event_loop.time().saturating_add(duration_ns(this.duration));
                 this.state = SleepState::until(&*event_loop, when, cx.waker());
             }
-            SleepState::Waiting { timer, waker } if timer.is_waiting() => {
-                if !waker.will_wake(cx.waker()) {
+            SleepState::Waiting { timer, bell } if timer.is_waiting() => {
+                if !bell.wakes(cx.waker()) {
                     // Polled elsewhere now: the timer shall wake that.
                     let when = timer.when();
                     this.end();

@@ -16,7 +16,7 @@ use super::ext::EventLoopExt;
 use super::handle::{Handle, TimerHandle};
 use super::running::get_running_loop;
 use super::time::missing;
-use crate::task::{Canceller, Scope, current_cancelling, current_task};
+use crate::task::{Bell, Scope, current_cancelling, current_task};
 use pin_project_lite::pin_project;
 use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
@@ -24,7 +24,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// A timeout expired.
@@ -168,28 +168,13 @@ impl Alarm {
     }
 }
 
-/// What an alarm does.
-#[derive(Clone)]
-enum Bell {
-    Cancel(Canceller),
-    /// Inside `.bare()`, and in tasks of other kinds: who polls the timeout drops its body.
-    Wake(Waker),
-}
-
-impl Bell {
-    fn new(scope: &Scope, cx: &Context<'_>) -> Self {
-        if scope.is_inert() {
-            Self::Wake(cx.waker().clone())
-        } else {
-            Self::Cancel(scope.canceller())
-        }
-    }
-
-    fn ring(self) {
-        match self {
-            Self::Cancel(canceller) => canceller.cancel(None),
-            Self::Wake(waker) => waker.wake(),
-        }
+/// What an alarm does: it cancels the scope. Inside `.bare()`, and in tasks of other kinds, it wakes who
+/// polls the timeout, and that drops the body.
+fn bell_of(scope: &Scope, cx: &Context<'_>) -> Bell {
+    if scope.is_inert() {
+        Bell::wake(cx.waker())
+    } else {
+        Bell::cancel(scope.canceller())
     }
 }
 
@@ -333,7 +318,7 @@ impl Deadline {
         }
         if self.when().is_some_and(|when| when <= now) {
             // Before anything that the body queues: it ends at its first suspension.
-            let bell = Bell::new(scope, cx);
+            let bell = bell_of(scope, cx);
             self.set_bell(bell.clone());
             let handle = event_loop.call_soon(move || bell.ring());
             self.set_alarm(Alarm::Soon(handle.unwrap_or_else(|_| missing())));
@@ -344,11 +329,10 @@ impl Deadline {
     fn suspended(&self, scope: &Scope, cx: &Context<'_>) {
         let new_waker = match &*self.bell.borrow() {
             None => true,
-            Some(Bell::Cancel(_)) => false,
-            Some(Bell::Wake(old)) => !old.will_wake(cx.waker()),
+            Some(old) => !old.cancels() && !old.wakes(cx.waker()),
         };
         if new_waker {
-            self.set_bell(Bell::new(scope, cx));
+            self.set_bell(bell_of(scope, cx));
             if !self.rang() {
                 self.silence();
             }
@@ -369,7 +353,7 @@ impl Deadline {
         if let Some(when) = self.when()
             && let Some(bell) = self.bell.borrow().clone()
         {
-            let timer = get_running_loop().call_at(when, move || bell.ring());
+            let timer = get_running_loop().ring_at(when, &bell);
             self.set_alarm(Alarm::Timer(timer.unwrap_or_else(|_| missing())));
         }
     }

@@ -1,14 +1,15 @@
 //! Timers: a heap of small plain entries.
 //!
 //! **Guarantees.** Earlier deadlines first, ties in order of creation. The callback does not live
-//! here but in the callback arena, so cancelling drops it at once; what stays is a stale entry of
+//! here but in the callback arena (a bell beside the heap), so cancelling drops it at once; what stays is a stale entry of
 //! 24 bytes that goes when it reaches the head, or when cancelled entries are more than half of
 //! more than a hundred.
 //!
 //! The heap has four children to a node: half the levels of a binary one, and the children of a
 //! node stand side by side in memory.
 
-use crate::task::CallKey;
+use super::bells::{Bells, is_bell};
+use crate::task::{CallKey, PlainBell};
 
 /// More entries than this, and …
 const MIN_FOR_COMPACTION: usize = 100;
@@ -48,6 +49,7 @@ pub(super) struct Timers {
     /// What the last timer phase took: entries of up to this sequence with a deadline before this
     /// time are no longer in the heap.
     taken: (u64, u64),
+    bells: Bells,
 }
 
 /// Names an entry after it was pushed.
@@ -71,6 +73,25 @@ impl Timers {
         });
         self.rise(self.heap.len() - 1);
         TimerId { when, sequence }
+    }
+
+    /// Has a bell rung then.
+    #[inline]
+    pub(super) fn push_bell(&mut self, when: u64, bell: PlainBell) -> (CallKey, TimerId) {
+        let key = self.bells.insert(bell);
+        (key, self.push(when, key))
+    }
+
+    /// Takes a bell down that has not rung.
+    #[inline]
+    pub(super) fn take_bell(&mut self, key: CallKey) -> Option<PlainBell> {
+        self.bells.take(key)
+    }
+
+    /// Whether a bell has neither rung nor been taken down.
+    #[inline]
+    pub(super) fn is_bell_waiting(&self, key: CallKey) -> bool {
+        self.bells.is_waiting(key)
     }
 
     /// The callback of an entry was cancelled before it ran; counts if the entry is in the heap.
@@ -112,6 +133,7 @@ impl Timers {
     }
 
     /// Housekeeping at the start of an iteration: compacts, or pops cancelled entries from the head.
+    /// `live`: whether a callback waits.
     #[inline]
     pub(super) fn prune(&mut self, live: impl Fn(CallKey) -> bool) {
         if self.cancelled > 0 {
@@ -121,7 +143,8 @@ impl Timers {
 
     fn prune_cancelled(&mut self, live: impl Fn(CallKey) -> bool) {
         if self.heap.len() > MIN_FOR_COMPACTION && self.cancelled * 2 > self.heap.len() {
-            self.heap.retain(|entry| live(entry.key()));
+            let bells = &self.bells;
+            self.heap.retain(|entry| is_live(bells, entry.key(), &live));
             self.cancelled = 0;
             for place in (0..self.heap.len().div_ceil(ARITY)).rev() {
                 self.sink(place);
@@ -129,7 +152,7 @@ impl Timers {
             return;
         }
         while let Some(head) = self.heap.first()
-            && !live(head.key())
+            && !is_live(&self.bells, head.key(), &live)
         {
             self.pop();
             self.cancelled -= 1;
@@ -155,6 +178,7 @@ impl Timers {
     pub(super) fn clear(&mut self) {
         self.heap.clear();
         self.cancelled = 0;
+        self.bells.clear();
     }
 
     // --- the heap
@@ -217,6 +241,15 @@ impl Timers {
             place = least;
         }
         self.heap[place] = entry;
+    }
+}
+
+/// Whether an entry was not cancelled.
+fn is_live(bells: &Bells, key: CallKey, live: impl Fn(CallKey) -> bool) -> bool {
+    if is_bell(key) {
+        bells.is_waiting(key)
+    } else {
+        live(key)
     }
 }
 

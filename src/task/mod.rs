@@ -47,6 +47,7 @@
 
 mod arena;
 mod bare;
+mod bell;
 mod body;
 mod callbacks;
 mod cancel;
@@ -84,6 +85,8 @@ mod wait;
 mod waker;
 
 pub use bare::{Bare, bare};
+pub use bell::Bell;
+pub(crate) use bell::PlainBell;
 pub use body::{FutureBody, TaskBody, TaskVTable};
 pub use callbacks::{CallBody, CallKey, CallOnce, CallPanic, CallVTable, Callbacks};
 pub use cancelled::Cancelled;

@@ -313,17 +313,16 @@ impl Canceller {
     /// foreign futures only, [`Scope::must_drop`] becomes true and the combinator is woken.
     /// The task's own count of requests does not change. Does nothing when the scope is closed.
     pub fn cancel(&self, message: Option<Arc<str>>) {
-        let Some((tasks, index, generation)) = &self.inner else {
-            return;
-        };
-        let task = tasks.scopes.with(*index, |state| {
-            (state.open && state.generation == *generation).then_some(state.task)
-        });
-        if let Some((slot, generation)) = task
-            && let Some(slot) = tasks.pending(slot, generation)
-        {
-            tasks.cancel_scope(slot, *index, message);
+        if let Some((tasks, index, generation)) = &self.inner {
+            tasks.cancel_open_scope(*index, *generation, message);
         }
+    }
+
+    /// Index and generation of the scope, if it is one of `tasks`.
+    #[inline]
+    pub(super) fn scope_in(&self, tasks: &Tasks) -> Option<(u32, u32)> {
+        let (of, index, generation) = self.inner.as_ref()?;
+        std::ptr::eq(&raw const **of, tasks).then_some((*index, *generation))
     }
 }
 
@@ -375,6 +374,18 @@ impl Tasks {
     fn task_of_scope(&self, scope: u32) -> Option<&Header> {
         let (index, generation) = self.scopes.with(scope, |state| state.task);
         self.pending(index, generation)
+    }
+
+    /// Cancels a scope if it is still open; see [`Canceller::cancel`].
+    pub(super) fn cancel_open_scope(&self, scope: u32, generation: u32, message: Option<Arc<str>>) {
+        let task = self.scopes.with(scope, |state| {
+            (state.open && state.generation == generation).then_some(state.task)
+        });
+        if let Some((slot, generation)) = task
+            && let Some(slot) = self.pending(slot, generation)
+        {
+            self.cancel_scope(slot, scope, message);
+        }
     }
 
     /// Takes a scope out of its tree: what stands in it moves to the scope outside.
