@@ -464,6 +464,10 @@ impl Driver for EpollDriver {
         clock::now()
     }
 
+    fn coarse_now(&self) -> u64 {
+        clock::coarse()
+    }
+
     fn pool(&self) -> &Rc<Pool> {
         &self.pool
     }

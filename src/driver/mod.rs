@@ -248,6 +248,9 @@ pub trait Unpark: Send + Sync {
     fn unpark(&self);
 }
 
+/// How far [`Driver::coarse_now`] is mostly behind at most: 100 ms, many ticks of any kernel.
+pub(crate) const COARSE: u64 = 100_000_000;
+
 /// Performs operations; see the module for what each driver promises.
 ///
 /// asyncio's counterpart is the selector or proactor below an event loop.
@@ -296,6 +299,12 @@ pub trait Driver {
 
     /// The loop's clock: nanoseconds, monotonic, of arbitrary origin.
     fn now(&self) -> u64;
+
+    /// A time that is not after [`now`](Self::now) and mostly less than 100 ms before it, where
+    /// that is cheaper.
+    fn coarse_now(&self) -> u64 {
+        self.now()
+    }
 
     /// The pool that receives fill.
     fn pool(&self) -> &Rc<Pool>;

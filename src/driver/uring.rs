@@ -249,6 +249,11 @@ impl Driver for UringDriver {
     }
 
     #[inline]
+    fn coarse_now(&self) -> u64 {
+        clock::coarse()
+    }
+
+    #[inline]
     fn pool(&self) -> &Rc<Pool> {
         &self.pool
     }

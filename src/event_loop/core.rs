@@ -150,6 +150,12 @@ impl Core {
         self.engine.borrow().driver().now()
     }
 
+    /// See [`AbstractEventLoop::coarse_time`].
+    #[inline]
+    pub(super) fn coarse_now(&self) -> u64 {
+        self.engine.borrow().driver().coarse_now()
+    }
+
     /// Whether the loop was closed.
     pub fn is_closed(&self) -> bool {
         self.closed.get()

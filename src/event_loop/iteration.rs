@@ -19,7 +19,7 @@ use super::core::{AtIterationEnd, Core};
 use super::exception::ExceptionContext;
 use super::handle::Origin;
 use super::thread_safe_handle::Failed;
-use crate::driver::{Completion, Park};
+use crate::driver::{COARSE, Completion, Park};
 use crate::ready::{Kind, ReadyEntry};
 use crate::task::{CallKey, CallOnce, CallPanic, Context, is_loop_exit};
 use std::io;
@@ -47,13 +47,13 @@ impl Core {
             .borrow_mut()
             .prune(|key| self.callbacks.is_waiting(key));
         self.end_iteration();
-        self.park()?;
+        let parked = self.park()?;
         if self.tasks.is_tracking() {
             self.tasks.set_time(self.now());
         }
         self.take_remote();
         self.take_completions();
-        self.take_timers();
+        self.take_timers(parked);
         for _ in 0..self.ready.len() {
             let Some(entry) = self.ready.pop() else { break };
             if self.debug.get() {
@@ -97,7 +97,8 @@ impl Core {
         self.ended.borrow_mut().extend(added);
     }
 
-    fn park(&self) -> io::Result<()> {
+    /// Whether the driver was asked.
+    fn park(&self) -> io::Result<bool> {
         let mut engine = self.engine.borrow_mut();
         // What a panic left of the last completions, and who was added while the last iteration ended,
         // do not wait for an event.
@@ -118,7 +119,7 @@ impl Core {
             let skip = just_polled || (skipped < self.poll_every && !engine.wants_poll());
             if skip && !self.stopping.get() {
                 self.skipped_polls.set(skipped);
-                return Ok(());
+                return Ok(false);
             }
         } else {
             until = match self.timers.borrow().next() {
@@ -138,7 +139,7 @@ impl Core {
         if sleeps {
             self.tasks.finish_sleep();
         }
-        result
+        result.map(|()| true)
     }
 
     pub(super) fn take_remote(&self) {
@@ -174,13 +175,17 @@ impl Core {
         *self.completions.borrow_mut() = completions;
     }
 
-    fn take_timers(&self) {
+    fn take_timers(&self, parked: bool) {
         let mut timers = self.timers.borrow_mut();
-        if timers.is_empty() {
+        let Some(next) = timers.next() else { return };
+        let engine = self.engine.borrow();
+        let driver = engine.driver();
+        // Between two polls a deadline that is far away costs no look at the exact clock.
+        if !parked && driver.coarse_now() + COARSE < next {
             return;
         }
         // Due: before now plus the clock's resolution of 1 ns.
-        let end = self.engine.borrow().driver().now() + 1;
+        let end = driver.now() + 1;
         while let Some(key) = timers.pop_due(end) {
             let CallKey { index, generation } = key;
             if is_bell(key) && timers.is_bell_waiting(key) {

@@ -119,7 +119,8 @@ impl Timers {
         self.taken = (end, self.sequence);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.heap.is_empty()
     }
 

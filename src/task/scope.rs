@@ -24,19 +24,21 @@
 //! that still live count for the scope outside from then on, nodes and scopes inside move there.
 
 use super::arena::NONE;
+use super::id::unpack;
 use super::requests::Requests;
 use super::running;
 use super::slot::{BARE, Header, ROOT};
 use super::tasks::Tasks;
-use std::cell::{Cell, RefCell};
+use super::waker::{clone_waker, drop_waker};
+use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
 struct State {
-    /// Slot and generation of the task.
-    task: (u32, u32),
+    /// The word of the task's waker.
+    task: u64,
     generation: u32,
     parent: u32,
     /// Nodes that stand directly in it.
@@ -55,24 +57,35 @@ struct State {
 
 /// The arena of scopes of one loop.
 pub(super) struct Scopes {
-    list: RefCell<Vec<State>>,
+    list: UnsafeCell<Vec<State>>,
     free: Cell<u32>,
 }
 
 impl Default for Scopes {
     fn default() -> Self {
         Self {
-            list: RefCell::default(),
+            list: UnsafeCell::default(),
             free: Cell::new(NONE),
         }
     }
 }
 
 impl Scopes {
-    fn with<R>(&self, scope: u32, f: impl FnOnce(&mut State) -> R) -> R {
-        f(&mut self.list.borrow_mut()[scope as usize])
+    /// `f` must not run code of others (drop, clone or wake a waker) nor call back into this type.
+    #[inline]
+    fn all<R>(&self, f: impl FnOnce(&mut Vec<State>) -> R) -> R {
+        // SAFETY: one thread, and by the rule above, which this floor keeps, `f` does not come here
+        // again; references do not leave `f`.
+        f(unsafe { &mut *self.list.get() })
     }
 
+    /// Reads or writes a scope, under the rule of `all`.
+    #[inline]
+    fn with<R>(&self, scope: u32, f: impl FnOnce(&mut State) -> R) -> R {
+        self.all(|list| f(&mut list[scope as usize]))
+    }
+
+    /// Under the rule of `all`.
     pub(super) fn requests<R>(&self, scope: u32, f: impl FnOnce(&mut Requests) -> R) -> R {
         self.with(scope, |state| f(state.requests.get_or_insert_default()))
     }
@@ -109,16 +122,17 @@ impl Scopes {
 
     /// Whether `scope` is `outer` or stands somewhere inside it.
     pub(super) fn is_within(&self, mut scope: u32, outer: u32) -> bool {
-        let list = self.list.borrow();
-        loop {
-            if scope == outer || outer == ROOT {
-                return true;
+        self.all(|list| {
+            loop {
+                if scope == outer || outer == ROOT {
+                    return true;
+                }
+                match list.get(scope as usize) {
+                    Some(state) => scope = state.parent,
+                    None => return false,
+                }
             }
-            match list.get(scope as usize) {
-                Some(state) => scope = state.parent,
-                None => return false,
-            }
-        }
+        })
     }
 
     #[inline]
@@ -142,38 +156,42 @@ impl Scopes {
 
     /// How many scopes are open.
     pub(super) fn in_use(&self) -> usize {
-        self.list.borrow().iter().filter(|state| state.open).count()
+        self.all(|list| list.iter().filter(|state| state.open).count())
     }
 
-    fn open(&self, task: (u32, u32), parent: u32) -> u32 {
-        let mut list = self.list.borrow_mut();
-        if let Some(parent) = list.get_mut(parent as usize) {
-            parent.children += 1;
-        }
-        let index = self.free.get();
-        let state = State {
-            task,
-            generation: 0,
-            parent,
-            nodes: 0,
-            children: 0,
-            active: false,
-            polled: false,
-            open: true,
-            requests: None,
-            waker: None,
-        };
-        if let Some(place) = list.get_mut(index as usize) {
-            self.free.set(place.parent);
-            let generation = place.generation;
-            *place = State {
-                generation,
-                ..state
+    #[inline]
+    fn open(&self, task: u64, parent: u32) -> u32 {
+        self.all(|list| {
+            if let Some(parent) = list.get_mut(parent as usize) {
+                parent.children += 1;
+            }
+            let index = self.free.get();
+            let Some(place) = list.get_mut(index as usize) else {
+                list.push(State {
+                    task,
+                    generation: 0,
+                    parent,
+                    nodes: 0,
+                    children: 0,
+                    active: false,
+                    polled: false,
+                    open: true,
+                    requests: None,
+                    waker: None,
+                });
+                return list.len() as u32 - 1;
             };
-            return index;
-        }
-        list.push(state);
-        list.len() as u32 - 1
+            self.free.set(place.parent);
+            // A closed scope has no requests and no waker.
+            place.task = task;
+            place.parent = parent;
+            place.nodes = 0;
+            place.children = 0;
+            place.active = false;
+            place.polled = false;
+            place.open = true;
+            index
+        })
     }
 }
 
@@ -187,11 +205,11 @@ pub struct Scope {
 
 impl Scope {
     /// Opens a scope inside the current scope of the running task.
+    #[inline]
     pub fn open() -> Self {
         let inner = running::owned().and_then(|tasks| {
             let slot = tasks.waiting_slot()?;
-            let task = (slot.index(), slot.generation());
-            let index = tasks.scopes.open(task, slot.scope().get());
+            let index = tasks.scopes.open(slot.word(), slot.scope().get());
             Some((tasks, index))
         });
         Self { inner }
@@ -199,6 +217,7 @@ impl Scope {
 
     /// The body of the scope is polled while the guard lives. `cx` is the combinator's own
     /// context: it is woken when the scope is cancelled and no wait inside could hear of it.
+    #[inline]
     pub fn enter(&self, cx: &Context<'_>) -> ScopeGuard<'_> {
         let nothing = ScopeGuard { entered: None };
         let Some((tasks, index)) = &self.inner else {
@@ -207,7 +226,7 @@ impl Scope {
         let Some(slot) = tasks.waiting_slot() else {
             return nothing;
         };
-        let task = (slot.index(), slot.generation());
+        let word = slot.word();
         let (elsewhere, known) = tasks.scopes.with(*index, |state| {
             state.active = true;
             state.polled = true;
@@ -215,12 +234,14 @@ impl Scope {
                 .waker
                 .as_ref()
                 .is_some_and(|old| old.will_wake(cx.waker()));
-            (state.task != task, known)
+            (state.task != word, known)
         });
         if !known {
-            let new = cx.waker().clone();
+            let new = clone_waker(cx.waker());
             let old = tasks.scopes.with(*index, |state| state.waker.replace(new));
-            drop(old);
+            if let Some(old) = old {
+                drop_waker(old);
+            }
         }
         if elsewhere {
             tasks.move_scope(*index, slot);
@@ -229,7 +250,8 @@ impl Scope {
         ScopeGuard {
             entered: Some(Inside {
                 tasks,
-                task,
+                slot,
+                word,
                 outer,
                 scope: *index,
             }),
@@ -259,6 +281,7 @@ impl Scope {
 
     /// The scope was cancelled and its body waits only at futures that can not be cancelled by a
     /// value: the combinator must drop it. To be asked before and after each poll of the body.
+    #[inline]
     pub fn must_drop(&self) -> bool {
         self.inner.as_ref().is_some_and(|(tasks, index)| {
             tasks.scopes.with(*index, |state| {
@@ -285,6 +308,7 @@ impl Scope {
 }
 
 impl Drop for Scope {
+    #[inline]
     fn drop(&mut self) {
         if let Some((tasks, index)) = self.inner.take() {
             tasks.close_scope(index);
@@ -332,9 +356,12 @@ impl fmt::Debug for Canceller {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Inside<'a> {
     tasks: &'a Tasks,
-    task: (u32, u32),
+    slot: &'a Header,
+    /// The slot's, while the task is in it.
+    word: u64,
     outer: u32,
     scope: u32,
 }
@@ -352,18 +379,23 @@ impl fmt::Debug for ScopeGuard<'_> {
 }
 
 impl Drop for ScopeGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(inside) = self.entered.take() else {
+        let Some(Inside {
+            tasks,
+            slot,
+            word,
+            outer,
+            scope,
+        }) = self.entered
+        else {
             return;
         };
-        let tasks = inside.tasks;
-        tasks
-            .scopes
-            .with(inside.scope, |state| state.active = false);
-        if let Some(slot) = tasks.pending(inside.task.0, inside.task.1) {
-            slot.scope().set(inside.outer);
+        tasks.scopes.with(scope, |state| state.active = false);
+        if slot.word() == word && slot.is_live() {
+            slot.scope().set(outer);
             if slot.kept() != 0 {
-                tasks.settle(slot, inside.scope);
+                tasks.settle(slot, scope);
             }
         }
     }
@@ -372,7 +404,7 @@ impl Drop for ScopeGuard<'_> {
 impl Tasks {
     /// The task that a scope belongs to, while it is pending.
     fn task_of_scope(&self, scope: u32) -> Option<&Header> {
-        let (index, generation) = self.scopes.with(scope, |state| state.task);
+        let (index, generation) = unpack(self.scopes.with(scope, |state| state.task));
         self.pending(index, generation)
     }
 
@@ -381,8 +413,8 @@ impl Tasks {
         let task = self.scopes.with(scope, |state| {
             (state.open && state.generation == generation).then_some(state.task)
         });
-        if let Some((slot, generation)) = task
-            && let Some(slot) = self.pending(slot, generation)
+        if let Some((index, generation)) = task.map(unpack)
+            && let Some(slot) = self.pending(index, generation)
         {
             self.cancel_scope(slot, scope, message);
         }
@@ -409,17 +441,18 @@ impl Tasks {
                 self.scopes.count_node(parent, nodes as i32);
             }
         }
-        let mut list = self.scopes.list.borrow_mut();
-        if children > 0 {
-            for state in list.iter_mut() {
-                if state.open && state.parent == scope {
-                    state.parent = parent;
+        self.scopes.all(|list| {
+            if children > 0 {
+                for state in list.iter_mut() {
+                    if state.open && state.parent == scope {
+                        state.parent = parent;
+                    }
                 }
             }
-        }
-        if let Some(parent) = list.get_mut(parent as usize) {
-            parent.children = parent.children + children - 1;
-        }
+            if let Some(parent) = list.get_mut(parent as usize) {
+                parent.children = parent.children + children - 1;
+            }
+        });
         (slot, parent)
     }
 
@@ -431,22 +464,26 @@ impl Tasks {
 
     #[inline]
     fn close_scope(&self, scope: u32) {
-        let mut list = self.scopes.list.borrow_mut();
-        let state = &mut list[scope as usize];
-        if state.requests.is_some() || state.nodes > 0 || state.children > 0 {
-            drop(list);
-            return self.close_used_scope(scope);
+        let closed = self.scopes.all(|list| {
+            let state = &mut list[scope as usize];
+            if state.requests.is_some() || state.nodes > 0 || state.children > 0 {
+                return None;
+            }
+            // Nothing stands in it, nobody asked it to stop.
+            let waker = state.waker.take();
+            state.open = false;
+            state.generation = state.generation.wrapping_add(1);
+            let parent = std::mem::replace(&mut state.parent, self.scopes.free.replace(scope));
+            if let Some(parent) = list.get_mut(parent as usize) {
+                parent.children -= 1;
+            }
+            Some(waker)
+        });
+        match closed {
+            None => self.close_used_scope(scope),
+            Some(Some(waker)) => drop_waker(waker),
+            Some(None) => {}
         }
-        // Nothing stands in it, nobody asked it to stop.
-        let waker = state.waker.take();
-        state.open = false;
-        state.generation = state.generation.wrapping_add(1);
-        let parent = std::mem::replace(&mut state.parent, self.scopes.free.replace(scope));
-        if let Some(parent) = list.get_mut(parent as usize) {
-            parent.children -= 1;
-        }
-        drop(list);
-        drop(waker);
     }
 
     fn close_used_scope(&self, scope: u32) {
@@ -481,14 +518,16 @@ impl Tasks {
         self.detach_scope(scope);
         let parent = slot.scope().get();
         self.scopes.with(scope, |state| {
-            state.task = (slot.index(), slot.generation());
+            state.task = slot.word();
             state.parent = parent;
             state.nodes = 0;
             state.children = 0;
         });
-        if let Some(parent) = self.scopes.list.borrow_mut().get_mut(parent as usize) {
-            parent.children += 1;
-        }
+        self.scopes.all(|list| {
+            if let Some(parent) = list.get_mut(parent as usize) {
+                parent.children += 1;
+            }
+        });
         if undelivered {
             self.requests(slot, scope, Requests::restart);
             self.keep(slot, scope, true);

@@ -107,7 +107,7 @@ impl Loop {
             match entry.kind {
                 Kind::Task => self.tasks.step(index, generation),
                 Kind::Callback => drop(self.callbacks.run(CallKey { index, generation }).unwrap()),
-                Kind::Completion => unreachable!("there is no driver"),
+                Kind::Completion | Kind::Bell => unreachable!("there is no driver"),
             }
         }
         count
