@@ -287,6 +287,12 @@ pub trait Driver {
     /// has ready work. Must be cheap.
     fn wants_poll(&self) -> bool;
 
+    /// As [`wants_poll`](Self::wants_poll), asked where that was false and the driver was given nothing
+    /// since: whether something came.
+    fn has_news(&self) -> bool {
+        self.wants_poll()
+    }
+
     /// The loop polls at least in every so many-th iteration with ready work, whatever
     /// [`wants_poll`](Self::wants_poll) says. Asked once. 16 for a driver that has to ask the kernel
     /// what happened.

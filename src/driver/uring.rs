@@ -233,6 +233,11 @@ impl Driver for UringDriver {
             || self.may_feed()
     }
 
+    #[inline]
+    fn has_news(&self) -> bool {
+        self.ring.is_usable() && (self.ring.has_completions() || self.may_feed())
+    }
+
     /// The kernel raises a flag in the queue when there is something to collect (`TASKRUN_FLAG`, which
     /// every ring of ours has), and `wants_poll` looks at it. A call costs as much as five iterations.
     fn poll_every(&self) -> u32 {

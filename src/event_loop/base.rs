@@ -228,7 +228,7 @@ impl AbstractEventLoop for BaseEventLoop {
         self.check_thread()?;
         let origin = origin(callback);
         let key = self.core.callbacks.insert(callback);
-        let timer = self.core.timers.borrow_mut().push(when, key);
+        let timer = self.core.push_timer(when, key);
         let handle = Handle::new(self.core.clone(), key, Some(timer), origin);
         Ok(TimerHandle::new(handle, when))
     }
@@ -241,7 +241,7 @@ impl AbstractEventLoop for BaseEventLoop {
         };
         self.core.check_closed()?;
         self.check_thread()?;
-        let (key, timer) = self.core.timers.borrow_mut().push_bell(when, plain);
+        let (key, timer) = self.core.push_bell(when, plain);
         let handle = Handle::new(self.core.clone(), key, Some(timer), Origin::of_bell());
         Ok(TimerHandle::new(handle, when))
     }

@@ -22,7 +22,8 @@ use crate::driver::{
 };
 use crate::ready::{ReadyEntry, ReadyQueue};
 use crate::task::{
-    CallBody, CallKey, CallOnce, Callbacks, Context, LocalTask, Report, TaskHost, Tasks, all_tasks,
+    CallBody, CallKey, CallOnce, Callbacks, Context, LocalTask, PlainBell, Report, TaskHost, Tasks,
+    all_tasks,
 };
 use slab::Slab;
 use std::any::Any;
@@ -67,6 +68,9 @@ pub struct Core {
     pub(super) skipped_polls: Cell<u32>,
     /// The driver was given something since the last poll.
     pub(super) submitted: Cell<bool>,
+    /// Before the next entries are run there is something to look at, besides what other threads and
+    /// the kernel bring.
+    pub(super) attention: Cell<bool>,
     pub(super) slow_callback: Cell<u64>,
     /// The loop stops when no task is left.
     pub(super) stop_when_idle: Cell<bool>,
@@ -115,6 +119,7 @@ impl Core {
             iterations: Cell::new(0),
             skipped_polls: Cell::new(0),
             submitted: Cell::new(false),
+            attention: Cell::new(true),
             slow_callback: Cell::new(super::iteration::SLOW_CALLBACK),
             stop_when_idle: Cell::new(false),
             leaked: Cell::new(0),
@@ -188,6 +193,7 @@ impl Core {
         let on = self.debug.get() || self.tracked.get() > 0;
         if on != self.tasks.is_tracking() {
             self.tasks.track(on);
+            self.attention.set(true);
         }
     }
 
@@ -240,8 +246,29 @@ impl Core {
             return self.refuse(op, target);
         }
         let key = self.engine.borrow_mut().start(op, target);
-        self.submitted.set(true);
+        self.note_submitted();
         key
+    }
+
+    /// The engine was given something to do.
+    #[inline]
+    fn note_submitted(&self) {
+        self.submitted.set(true);
+        self.attention.set(true);
+    }
+
+    /// Has a callback queued at a time.
+    #[inline]
+    pub(super) fn push_timer(&self, when: u64, key: CallKey) -> TimerId {
+        self.attention.set(true);
+        self.timers.borrow_mut().push(when, key)
+    }
+
+    /// Has a bell rung at a time.
+    #[inline]
+    pub(super) fn push_bell(&self, when: u64, bell: PlainBell) -> (CallKey, TimerId) {
+        self.attention.set(true);
+        self.timers.borrow_mut().push_bell(when, bell)
     }
 
     /// The loop is closed: a future gets its `-ECANCELED`, a callback hears nothing any more.
@@ -257,7 +284,7 @@ impl Core {
         let mut engine = self.engine.borrow_mut();
         if engine.is_in_flight(key) && !self.closed.get() {
             engine.cancel(key);
-            self.submitted.set(true);
+            self.note_submitted();
         }
     }
 
@@ -265,9 +292,10 @@ impl Core {
     /// still brings.
     pub fn abandon(&self, key: Key) {
         let orphaned = self.engine.borrow_mut().orphan(key);
+        self.attention.set(true);
         if orphaned.adopt() && !self.closed.get() {
             self.engine.borrow_mut().cancel(key);
-            self.submitted.set(true);
+            self.note_submitted();
         }
     }
 
@@ -339,6 +367,7 @@ impl Core {
     pub fn at_iteration_end(&self, end: Rc<dyn AtIterationEnd>) {
         if !self.closed.get() {
             self.ended.borrow_mut().push(end);
+            self.attention.set(true);
         }
     }
 
@@ -346,6 +375,7 @@ impl Core {
     pub(super) fn at_next_iteration_end(&self, end: Rc<dyn AtIterationEnd>) {
         if !self.closed.get() {
             self.watching.borrow_mut().push(end);
+            self.attention.set(true);
         }
     }
 

@@ -43,6 +43,40 @@ impl Core {
     /// When the driver is broken for good.
     pub(super) fn run_once(self: &Rc<Self>) -> io::Result<()> {
         self.iterations.set(self.iterations.get() + 1);
+        if self.attention.get() || !self.goes_on() {
+            self.look_around()?;
+        }
+        for _ in 0..self.ready.len() {
+            let Some(entry) = self.ready.pop() else { break };
+            if self.debug.get() {
+                self.run_timed(entry);
+            } else {
+                self.run(entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what is ready may run at once: nothing needs attention, nothing came from other threads
+    /// or the kernel, and the driver need not be polled in any case.
+    #[inline]
+    fn goes_on(&self) -> bool {
+        if self.ready.is_empty() || self.stopping.get() || self.tasks.has_remote() {
+            return false;
+        }
+        let skipped = self.skipped_polls.get() + 1;
+        if skipped >= self.poll_every || self.engine.borrow().driver().has_news() {
+            return false;
+        }
+        self.skipped_polls.set(skipped);
+        true
+    }
+
+    /// Everything before the entries that are ready are run.
+    #[inline(never)]
+    fn look_around(&self) -> io::Result<()> {
+        // Until all is done: user code may panic on the way.
+        self.attention.set(true);
         self.timers
             .borrow_mut()
             .prune(|key| self.callbacks.is_waiting(key));
@@ -54,15 +88,22 @@ impl Core {
         self.take_remote();
         self.take_completions();
         self.take_timers(parked);
-        for _ in 0..self.ready.len() {
-            let Some(entry) = self.ready.pop() else { break };
-            if self.debug.get() {
-                self.run_timed(entry);
-            } else {
-                self.run(entry);
-            }
+        // A loop that polls in every iteration does not ask.
+        if !parked {
+            self.attention.set(!self.is_calm());
         }
         Ok(())
+    }
+
+    /// Whether nothing is left that the next iteration has to look at.
+    #[inline]
+    fn is_calm(&self) -> bool {
+        self.timers.borrow().next().is_none()
+            && self.ended.borrow().is_empty()
+            && self.watching.borrow().is_empty()
+            && self.completions.borrow().is_empty()
+            && !self.tasks.is_tracking()
+            && !self.engine.borrow().wants_poll()
     }
 
     /// Lets transports send what was written during the iteration that ends.
@@ -199,7 +240,7 @@ impl Core {
         timers.note_taken(end);
     }
 
-    #[inline]
+    #[inline(always)]
     fn run(self: &Rc<Self>, entry: ReadyEntry) {
         match entry.kind {
             Kind::Task => self.tasks.step(entry.index, entry.generation),
@@ -251,6 +292,7 @@ impl Core {
         ran_in.run(|| self.report(context));
     }
 
+    #[cold]
     fn run_timed(self: &Rc<Self>, entry: ReadyEntry) {
         let what = match entry.kind {
             Kind::Task => {

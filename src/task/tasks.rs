@@ -357,11 +357,17 @@ impl Tasks {
         Remote { id: self.id }
     }
 
+    /// Whether other threads sent something; may be late.
+    #[inline]
+    pub(crate) fn has_remote(&self) -> bool {
+        self.entry.inbox.is_pending()
+    }
+
     /// Takes in everything that other threads sent, in order: wakes go to the ready queue, each
     /// closure to `call`, in an empty context. One relaxed load when nothing came.
     #[inline]
     pub fn drain_remote(&self, call: impl FnMut(RemoteCall)) {
-        if self.entry.inbox.is_pending() {
+        if self.has_remote() {
             self.drain_pending(call);
         }
     }
