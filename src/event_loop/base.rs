@@ -124,19 +124,16 @@ impl BaseEventLoop {
         }
     }
 
-    #[inline(always)]
-    fn new_task(
-        &self,
-        body: &mut dyn TaskBody,
-        options: &mut TaskOptions,
-    ) -> Result<RawTask, LoopError> {
+    /// In debug mode tasks know where they were made.
+    #[inline]
+    fn check_new_task(&self, options: &mut TaskOptions) -> Result<(), LoopError> {
         self.core.check_closed()?;
         if self.core.debug.get() {
-            self.check_thread()?;
+            self.compare_thread()?;
         } else {
             options.created = None;
         }
-        Ok(self.core.tasks.spawn_in(body, options))
+        Ok(())
     }
 
     #[cold]
@@ -276,7 +273,8 @@ impl AbstractEventLoop for BaseEventLoop {
         if self.task_factory.borrow().is_some() {
             return self.ask_factory(body, options);
         }
-        self.new_task(body, &mut options)
+        self.check_new_task(&mut options)?;
+        Ok(self.core.tasks.spawn_in(body, &mut options))
     }
 
     fn new_task_dyn(
@@ -284,7 +282,8 @@ impl AbstractEventLoop for BaseEventLoop {
         body: &mut dyn TaskBody,
         mut options: TaskOptions,
     ) -> Result<RawTask, LoopError> {
-        self.new_task(body, &mut options)
+        self.check_new_task(&mut options)?;
+        Ok(self.core.tasks.spawn(body, options))
     }
 
     fn set_task_factory(&self, factory: Option<TaskFactory>) {

@@ -204,8 +204,11 @@ pub trait EventLoopExt: AbstractEventLoop {
         mut options: TaskOptions,
     ) -> Result<Task<F::Output>, LoopError> {
         options.created.get_or_insert(Location::caller());
-        let raw = self.create_task_dyn(&mut FutureBody::new(future), options)?;
-        Ok(Task::from_raw(raw).expect("the loop returns the task of the body it was given"))
+        let mut body = FutureBody::new(future);
+        let raw = self.create_task_dyn(&mut body, options)?;
+        Ok(body
+            .task(raw)
+            .expect("the loop returns the task of the body it was given"))
     }
 
     /// A pending future of this loop. Works on a closed loop.

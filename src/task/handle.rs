@@ -4,6 +4,7 @@
 //! the result can stand in place until it is taken. Dropping the handle detaches the task. All
 //! handles belong to the loop's thread.
 
+use super::body::{FutureBody, TaskBody};
 use super::cancelled::Cancelled;
 use super::context;
 use super::done::Ended;
@@ -20,6 +21,7 @@ use super::wait::{Wait, WaitsFor};
 use super::waker::{clone_waker, drop_waker};
 use std::any::TypeId;
 use std::fmt;
+use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::panic::Location;
@@ -320,6 +322,23 @@ impl<T: 'static> Task<T> {
             Ok(Self::trust(raw))
         } else {
             Err(raw)
+        }
+    }
+}
+
+impl<F: Future + 'static> FutureBody<F> {
+    /// The typed handle of the task that was made of this body.
+    ///
+    /// # Errors
+    /// The handle itself, when the task is of a body with another output.
+    #[inline]
+    pub(crate) fn task(&self, raw: RawTask) -> Result<Task<F::Output>, RawTask> {
+        // One table names one type of output.
+        let table = raw.slot().vtable();
+        if table.is_some_and(|table| std::ptr::eq(table, self.vtable())) {
+            Ok(Task::trust(raw))
+        } else {
+            Task::from_raw(raw)
         }
     }
 }

@@ -178,6 +178,7 @@ impl Tasks {
     ///
     /// # Panics
     /// With the loop exit of an eager first step.
+    #[inline(never)]
     pub fn spawn(self: &Rc<Self>, body: &mut dyn TaskBody, mut options: TaskOptions) -> RawTask {
         self.spawn_in(body, &mut options)
     }
@@ -194,7 +195,7 @@ impl Tasks {
     }
 
     /// As `spawn`; of the options what few have is taken.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn spawn_in<B: TaskBody + ?Sized>(
         self: &Rc<Self>,
         body: &mut B,
