@@ -271,7 +271,11 @@ impl Tasks {
         let outer = unsafe { context::enter(slot.context()) };
         let dropped = self.drop_body(slot);
         context::leave(outer);
-        self.swap_current(before);
+        self.swap_current(match before {
+            // Somebody had entered it outside a step.
+            Current::Arena { index: of, .. } if of == index => Current::Nobody,
+            before => before,
+        });
         // Neither a panic of the body's drop nor one of a joiner's waker stops the closing.
         self.guard_drop(|| self.end(slot, CANCELLED));
         if let Err(payload) = dropped {

@@ -327,15 +327,17 @@ impl Tasks {
         left
     }
 
-    /// Replaces the current task, of whatever kind.
+    /// Replaces the current task, of whatever kind. One that has ended is nobody.
     pub(super) fn swap_current(&self, new: Current) -> Current {
-        self.current.set(match &new {
-            Current::Arena { index, generation } => {
-                self.pending(*index, *generation).map(NonNull::from)
-            }
+        let slot = match &new {
+            Current::Arena { index, generation } => self.pending(*index, *generation),
             _ => None,
-        });
-        self.shared.current.swap(new)
+        };
+        self.current.set(slot.map(NonNull::from));
+        self.shared.current.swap(match new {
+            Current::Arena { .. } if slot.is_none() => Current::Nobody,
+            new => new,
+        })
     }
 
     /// The slot of the current task, if waits register with it now.

@@ -298,6 +298,27 @@ impl Loop {
 }
 
 #[test]
+fn a_task_that_was_left_entered_is_not_current_after_its_end() {
+    use super::super::shared::Current;
+    let l = Loop::new();
+    let id = l.tasks.loop_id();
+    // Entered when its loop closes, and entered again after that, by who saw it current before.
+    let left = l.spawn(std::future::pending::<()>()).as_ref();
+    let entered = l.tasks.enter().unwrap();
+    enter_task(id, &left).unwrap();
+    let before = l.tasks.swap_current(Current::Nobody);
+    assert!(matches!(before, Current::Arena { .. }));
+    enter_task(id, &left).unwrap();
+    l.tasks.close();
+    assert!(left.is_done());
+    for _ in 0..2 {
+        let current = l.tasks.swap_current(before.clone());
+        assert!(matches!(current, Current::Nobody));
+    }
+    drop(entered);
+}
+
+#[test]
 fn reg_10_a_reference_may_be_released_after_its_thread_ended() {
     let (done, pending, id) = std::thread::spawn(|| {
         let l = Loop::new();
