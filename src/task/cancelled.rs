@@ -76,7 +76,8 @@ impl Cancelled {
         self.0.message.as_deref()
     }
 
-    /// The task that was cancelled; `None` for a value made outside any task.
+    /// The task that got it: one of its awaits was cancelled, or joined a task that was, or its code
+    /// made this value. `None` outside any task.
     pub fn task(&self) -> Option<TaskId> {
         self.0.task
     }
