@@ -6,10 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringloop::EventLoopExt;
 use ringloop::driver::{Complete, Event, Fd, Op, Park, Target};
 use ringloop::event_loop::TimerHandle;
 use ringloop::task::exit_loop;
+use ringloop::{Builder, EventLoopExt};
 use uring_tests::on_both_drivers;
 use uring_tests::order::Order;
 use uring_tests::tasks::exited;
@@ -24,6 +24,17 @@ impl Complete for Noted {
     fn complete(self: Rc<Self>, _event: Event) {
         self.0.add(self.1);
     }
+}
+
+/// Gives way until something was noted, and how often.
+async fn iterations_until(order: &Order<&'static str>) -> u32 {
+    let mut iterations = 0;
+    while order.take().is_empty() {
+        assert!(iterations < 1000, "nothing was heard");
+        ringloop::yield_now().await.unwrap();
+        iterations += 1;
+    }
+    iterations
 }
 
 /// A timer that does nothing, so many nanoseconds from now.
@@ -210,6 +221,38 @@ on_both_drivers! {
             .unwrap();
         l.run_forever().unwrap();
         assert!(busy.done());
+    }
+
+    /// Also one that looks at nothing but the kernel's flags between two polls. On epoll only a call
+    /// tells, and there is one in every 16th iteration.
+    fn sch_16_a_busy_loop_hears_soon(kind: DriverKind) {
+        let l = Builder::new().driver(kind).build().unwrap();
+        let order = Order::default();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let fd = Fd::new(OwnedFd::from(near));
+        let me = l.clone();
+        let heard = l.run_until_complete(async move {
+            let core = me.core().unwrap();
+            let poll = Op::Poll { fd, events: libc::POLLIN as u32 };
+            core.submit(poll, Target::Callback(Rc::new(Noted(order.clone(), "readable"))));
+            for _ in 0..20 {
+                ringloop::yield_now().await.unwrap();
+            }
+            assert!(order.take().is_empty());
+            far.write_all(b"x").unwrap();
+            let io = iterations_until(&order).await;
+            // What the loop's own thread begins is seen in the next iteration, behind this task.
+            let told = order.clone();
+            me.call_at(me.time(), move || told.add("timer")).unwrap();
+            let timer = iterations_until(&order).await;
+            core.submit(Op::Nop, Target::Callback(Rc::new(Noted(order.clone(), "operation"))));
+            (io, timer, iterations_until(&order).await)
+        });
+        let (io, timer, operation) = heard.unwrap();
+        assert!(io <= if kind == DriverKind::Uring { 3 } else { 17 }, "{io} iterations");
+        assert_eq!(timer, 2);
+        assert!(operation <= 3, "{operation} iterations");
+        l.close().unwrap();
     }
 
     fn sch_17_a_panic_does_not_stop_the_batch(kind: DriverKind) {
