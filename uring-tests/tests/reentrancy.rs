@@ -18,11 +18,10 @@ use ringloop::driver::{
     OpTable, Park, Target,
 };
 use ringloop::event_loop::{AtIterationEnd, Core, Operation};
-use ringloop::{
-    AbstractEventLoop, Builder, Chunk, EventLoopExt, ServerOptions, Transport, yield_now,
-};
+use ringloop::{AbstractEventLoop, Builder, Chunk, EventLoopExt, ServerOptions, yield_now};
 use uring_tests::drive::{Rig, pattern};
 use uring_tests::net::{Accepted, Recorder, Reports, run_on};
+use uring_tests::order::Order;
 use uring_tests::{forward_driver, on_both_drivers};
 
 /// A driver that says of every receive that it brought something, which it did not.
@@ -179,22 +178,17 @@ async fn written_in_order(event_loop: Rc<dyn AbstractEventLoop>, size: usize) {
     assert!(peer.join().unwrap() == expected, "bytes are out of order");
 }
 
-/// Writes when the iteration ends, as a transport on top of another one does.
-struct Late(Rc<dyn Transport>);
+/// Does that when the iteration ends.
+struct AtEnd<F: Fn()>(F);
 
-impl AtIterationEnd for Late {
+impl<F: Fn()> AtIterationEnd for AtEnd<F> {
     fn iteration_ended(self: Rc<Self>) {
-        self.0.write(b"late").unwrap();
+        (self.0)();
     }
 }
 
-/// Leaves the iteration.
-struct PanicsAtEnd;
-
-impl AtIterationEnd for PanicsAtEnd {
-    fn iteration_ended(self: Rc<Self>) {
-        panic!("at the end");
-    }
+fn at_end(core: &Core, f: impl Fn() + 'static) {
+    core.at_iteration_end(Rc::new(AtEnd(f)));
 }
 
 on_both_drivers! {
@@ -354,13 +348,33 @@ on_both_drivers! {
         let inner = event_loop.clone();
         let (near, mut client) =
             event_loop.run_until_complete(async move { accept(&inner).await }).unwrap();
-        event_loop.core().unwrap().at_iteration_end(Rc::new(PanicsAtEnd));
+        at_end(event_loop.core().unwrap(), || panic!("at the end"));
         near.transport().write(b"byte").unwrap();
         assert!(catch_unwind(AssertUnwindSafe(|| event_loop.run_forever())).is_err());
         event_loop.run_until_complete(async { yield_now().await.unwrap() }).unwrap();
         let mut bytes = [0; 4];
         client.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"byte");
+        event_loop.close().unwrap();
+    }
+
+    /// Nor does it change their order: who was left comes before who was added meanwhile.
+    fn a_panic_at_the_end_of_an_iteration_keeps_the_order(kind: DriverKind) {
+        let event_loop = Builder::new().driver(kind).build().unwrap();
+        let (core, order) = (event_loop.core().unwrap().clone(), Order::default());
+        let (inner, added) = (core.clone(), order.clone());
+        at_end(&core, move || {
+            let added = added.clone();
+            at_end(&inner, move || added.add("added"));
+            panic!("at the end");
+        });
+        let left = order.clone();
+        at_end(&core, move || left.add("left"));
+        assert!(catch_unwind(AssertUnwindSafe(|| event_loop.run_forever())).is_err());
+        assert_eq!(order.take(), [""; 0]);
+        event_loop.run_until_complete(async { yield_now().await.unwrap() }).unwrap();
+        assert_eq!(order.take(), ["left", "added"]);
+        drop(core);
         event_loop.close().unwrap();
     }
 
@@ -377,7 +391,8 @@ on_both_drivers! {
                 let mut bytes = [0; 4];
                 client.read_exact(&mut bytes).unwrap();
             });
-            core.at_iteration_end(Rc::new(Late(near.transport())));
+            let late = near.transport();
+            at_end(&core, move || late.write(b"late").unwrap());
             // The peer closes when it has the bytes.
             near.until_lost().await;
             peer.join().unwrap();

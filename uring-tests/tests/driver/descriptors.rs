@@ -165,6 +165,25 @@ on_both_drivers! {
         });
     }
 
+    /// To each, whatever another was told before.
+    fn a_second_multishot_poll_is_told_what_is_ready(kind: DriverKind) {
+        let mut rig = Rig::open(kind);
+        let (mut peer, ours) = UnixStream::pair().unwrap();
+        let ours = fd(ours);
+        let input = libc::POLLIN as u32;
+        let poll = |rig: &mut Rig| rig.submit(Op::PollMulti { fd: ours.clone(), events: input });
+        let first = poll(&mut rig);
+        rig.settle();
+        peer.write_all(b"!").unwrap();
+        assert_eq!(rig.wait(first).result as u32, input);
+        rig.settle();
+        let second = poll(&mut rig);
+        rig.settle();
+        let told = rig.try_take(second).expect("it is ready");
+        assert!(told.more);
+        assert_eq!(told.result as u32, input);
+    }
+
     fn polls_tell_what_is_ready(kind: DriverKind) {
         let mut rig = Rig::open(kind);
         let (mut peer, ours) = tcp_pair().unwrap();
