@@ -11,8 +11,9 @@ use crate::sys::socket;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::rc::Rc;
+use std::ptr::NonNull;
 
 thread_local! {
     static CLOSED: Cell<u64> = const { Cell::new(0) };
@@ -32,10 +33,13 @@ pub(crate) fn count_closed() {
 }
 
 /// A shared descriptor with its stash. Clones name the same descriptor.
-#[derive(Clone)]
-pub struct Fd(Rc<Inner>);
+///
+/// As an `Rc` would be, but with a count of 32 bits and no weak ones.
+pub struct Fd(NonNull<Inner>, PhantomData<Inner>);
 
 struct Inner {
+    /// How many `Fd` point here; the last one frees this.
+    holders: Cell<u32>,
     fd: OwnedFd,
     id: u32,
     family: Cell<Family>,
@@ -43,8 +47,33 @@ struct Inner {
     stash: Cell<Option<Box<Stash>>>,
 }
 
-// Part of the price of a connection: with its counts it fits into the allocator's 48 bytes.
+// Part of the price of a connection: it fits into the allocator's 32 bytes.
 const _: () = assert!(size_of::<Inner>() <= 24);
+
+impl Clone for Fd {
+    #[inline]
+    fn clone(&self) -> Self {
+        let holders = &self.inner().holders;
+        match holders.get().checked_add(1) {
+            Some(more) => holders.set(more),
+            // Only by leaking clones: no memory could hold as many.
+            None => std::process::abort(),
+        }
+        Self(self.0, PhantomData)
+    }
+}
+
+impl Drop for Fd {
+    #[inline]
+    fn drop(&mut self) {
+        let holders = &self.inner().holders;
+        holders.set(holders.get() - 1);
+        if holders.get() == 0 {
+            // SAFETY: made by `Box::leak` in `new`; nobody else points there any more.
+            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        }
+    }
+}
 
 /// What is known of a descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,12 +109,21 @@ impl Fd {
     pub fn new(fd: OwnedFd) -> Self {
         let id = MADE.get().wrapping_add(1).max(1);
         MADE.set(id);
-        Self(Rc::new(Inner {
+        let inner = Box::new(Inner {
+            holders: Cell::new(1),
             fd,
             id,
             family: Cell::new(Family::Unknown),
             stash: Cell::new(None),
-        }))
+        });
+        Self(NonNull::from(Box::leak(inner)), PhantomData)
+    }
+
+    #[inline]
+    fn inner(&self) -> &Inner {
+        // SAFETY: it lives until the last `Fd` that points there is dropped, belongs to one thread, and
+        // is only borrowed shared.
+        unsafe { self.0.as_ref() }
     }
 
     /// As [`new`](Self::new), for a connection of that listener.
@@ -97,16 +135,16 @@ impl Fd {
 
     /// Whether it is a Unix socket. The kernel is asked at most once.
     pub(super) fn is_unix(&self) -> bool {
-        if self.0.family.get() == Family::Unknown {
+        if self.inner().family.get() == Family::Unknown {
             let domain = socket::option(self, libc::SOL_SOCKET, libc::SO_DOMAIN);
             self.set_unix(matches!(domain, Ok(libc::AF_UNIX)));
         }
-        self.0.family.get() == Family::Unix
+        self.inner().family.get() == Family::Unix
     }
 
     /// Notes whether it is a Unix socket.
     pub(super) fn set_unix(&self, is_unix: bool) {
-        self.0.family.set(match is_unix {
+        self.inner().family.set(match is_unix {
             true => Family::Unix,
             false => Family::Other,
         });
@@ -116,29 +154,29 @@ impl Fd {
     /// never 0.
     #[inline]
     pub(crate) fn id(&self) -> u32 {
-        self.0.id
+        self.inner().id
     }
 
     /// Whether nobody else, and no operation, holds the descriptor.
     pub fn is_unique(&self) -> bool {
-        Rc::strong_count(&self.0) == 1
+        self.inner().holders.get() == 1
     }
 
     /// Works on the stash; `None` when there is none.
     fn with_stash<R>(&self, f: impl FnOnce(&mut Stash) -> R) -> Option<R> {
-        let mut stash = self.0.stash.take()?;
+        let mut stash = self.inner().stash.take()?;
         let result = f(&mut stash);
         if !stash.is_empty() {
-            self.0.stash.set(Some(stash));
+            self.inner().stash.set(Some(stash));
         }
         Some(result)
     }
 
     fn add_to_stash(&self, f: impl FnOnce(&mut Stash)) {
-        let mut stash = self.0.stash.take().unwrap_or_default();
+        let mut stash = self.inner().stash.take().unwrap_or_default();
         f(&mut stash);
         if !stash.is_empty() {
-            self.0.stash.set(Some(stash));
+            self.inner().stash.set(Some(stash));
         }
     }
 
@@ -147,7 +185,7 @@ impl Fd {
     pub(super) fn is_disturbed(&self) -> bool {
         // SAFETY: nobody else looks at the cell meanwhile: it belongs to this thread, and the
         // reference ends here.
-        unsafe { (*self.0.stash.as_ptr()).is_some() }
+        unsafe { (*self.inner().stash.as_ptr()).is_some() }
     }
 
     /// Whether something may still be brought.
@@ -229,13 +267,13 @@ impl Fd {
 
 impl AsFd for Fd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.fd.as_fd()
+        self.inner().fd.as_fd()
     }
 }
 
 impl AsRawFd for Fd {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.fd.as_raw_fd()
+        self.inner().fd.as_raw_fd()
     }
 }
 

@@ -12,7 +12,9 @@
 use super::pool::{Pool, Segment};
 use bytes::Bytes;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -31,9 +33,13 @@ pub struct Lease {
 
 enum Owner {
     Pool(Rc<Pool>, u16),
-    /// Not the pool's: copied out of it, or made by a transport that has no pool.
-    Heap(Vec<u8>),
+    /// Not the pool's: copied out of it, or made by a transport that has no pool. A vector in parts:
+    /// its beginning and its capacity; it ends where the lease ends.
+    Heap(NonNull<u8>, u32),
 }
+
+// Futures that read hold some, so they are part of the price of an idle connection.
+const _: () = assert!(size_of::<Lease>() <= 24);
 
 impl Lease {
     /// A lease of the first `len` bytes of buffer `id`, whose count was set to 1 by the pool.
@@ -72,7 +78,7 @@ impl Lease {
                     len: n as u32,
                 }
             }
-            Owner::Heap(_) => Self::from(self[..n].to_vec()),
+            Owner::Heap(..) => Self::from(self[..n].to_vec()),
         };
         self.advance(n);
         head
@@ -104,9 +110,14 @@ impl Lease {
     /// The bytes for writing, when this is the buffer's only lease.
     pub fn get_mut(&mut self) -> Option<&mut [u8]> {
         let start = self.start as usize;
-        let end = start + self.len as usize;
         match &mut self.owner {
-            Owner::Heap(bytes) => Some(&mut bytes[start..end]),
+            Owner::Heap(bytes, _) => {
+                // SAFETY: the vector is this lease's alone and reaches to the end of the lease
+                // (upheld since `from`).
+                Some(unsafe {
+                    std::slice::from_raw_parts_mut(bytes.as_ptr().add(start), self.len as usize)
+                })
+            }
             Owner::Pool(pool, id) if pool.is_unique(*id) => {
                 let start = pool.address(*id).wrapping_add(start);
                 // SAFETY: the buffer is lent and this is its only lease (checked), so nobody else
@@ -124,7 +135,7 @@ impl Lease {
     pub fn into_bytes(mut self) -> Bytes {
         let range = self.start as usize..(self.start + self.len) as usize;
         match &mut self.owner {
-            Owner::Heap(bytes) => Bytes::from(std::mem::take(bytes)).slice(range),
+            Owner::Heap(..) => Bytes::from(self.take_vec()).slice(range),
             Owner::Pool(pool, id) if self.len as usize > SMALL && pool.is_unique(*id) => {
                 let segment = pool.lend_outside(*id);
                 let outside = Outside {
@@ -134,11 +145,25 @@ impl Lease {
                     id: *id,
                 };
                 // The buffer is `outside`'s now: this lease must not give it back.
-                self.owner = Owner::Heap(Vec::new());
+                self.owner = Owner::Heap(NonNull::dangling(), 0);
+                (self.start, self.len) = (0, 0);
                 Bytes::from_owner(outside)
             }
             Owner::Pool(..) => Bytes::copy_from_slice(&self),
         }
+    }
+
+    /// Takes the vector out, from its beginning, and leaves an empty one.
+    fn take_vec(&mut self) -> Vec<u8> {
+        let Owner::Heap(bytes, capacity) = &mut self.owner else {
+            return Vec::new();
+        };
+        let bytes = std::mem::replace(bytes, NonNull::dangling());
+        let capacity = std::mem::take(capacity);
+        let len = std::mem::take(&mut self.start) + std::mem::take(&mut self.len);
+        // SAFETY: these are the parts of a vector that `from` took apart, or of an empty one, and they
+        // are taken once; `len` is what it was, because the end of the lease never moves.
+        unsafe { Vec::from_raw_parts(bytes.as_ptr(), len as usize, capacity as usize) }
     }
 }
 
@@ -159,10 +184,16 @@ impl Lease {
 impl From<Vec<u8>> for Lease {
     /// # Panics
     /// With 4 GiB or more.
-    fn from(bytes: Vec<u8>) -> Self {
+    fn from(mut bytes: Vec<u8>) -> Self {
         let len = u32::try_from(bytes.len()).expect("a lease of less than 4 GiB");
+        if u32::try_from(bytes.capacity()).is_err() {
+            bytes.shrink_to_fit();
+        }
+        let capacity = u32::try_from(bytes.capacity()).expect("shrunk to less than 4 GiB");
+        let mut bytes = ManuallyDrop::new(bytes);
+        let start = NonNull::new(bytes.as_mut_ptr()).expect("a vector has a beginning");
         Self {
-            owner: Owner::Heap(bytes),
+            owner: Owner::Heap(start, capacity),
             start: 0,
             len,
         }
@@ -183,7 +214,10 @@ impl Deref for Lease {
                 // memory is initialised.
                 unsafe { std::slice::from_raw_parts(start, self.len as usize) }
             }
-            Owner::Heap(bytes) => &bytes[start..start + self.len as usize],
+            Owner::Heap(bytes, _) => {
+                // SAFETY: as in `get_mut`, and borrowed shared.
+                unsafe { std::slice::from_raw_parts(bytes.as_ptr().add(start), self.len as usize) }
+            }
         }
     }
 }
@@ -203,8 +237,9 @@ impl fmt::Debug for Lease {
 impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
-        if let Owner::Pool(pool, id) = &self.owner {
-            pool.drop_lease(*id);
+        match &self.owner {
+            Owner::Pool(pool, id) => pool.drop_lease(*id),
+            Owner::Heap(..) => drop(self.take_vec()),
         }
     }
 }

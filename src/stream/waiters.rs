@@ -4,19 +4,20 @@
 //! those that come out are dropped and woken by the caller. A list that was waited in before takes
 //! nothing from the heap.
 
+use std::num::NonZeroU32;
 use std::task::Waker;
 
 /// The place of one who waits; [`Waiters::leave`] is to be called with it.
 #[derive(Default)]
-pub(super) struct Place(Option<u64>);
+pub(super) struct Place(Option<NonZeroU32>);
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Waiters {
     /// In the order in which they came.
-    list: Vec<(u64, Waker)>,
-    /// The number of the last who came.
-    last: u64,
+    list: Vec<(NonZeroU32, Waker)>,
+    /// How many came. Numbers come again after four thousand million.
+    came: u32,
 }
 
 impl Waiters {
@@ -29,10 +30,16 @@ impl Waiters {
         if let Some((_, old)) = known {
             return Some(std::mem::replace(old, waker));
         }
-        self.last += 1;
-        place.0 = Some(self.last);
-        self.list.push((self.last, waker));
+        let number = self.next();
+        place.0 = Some(number);
+        self.list.push((number, waker));
         None
+    }
+
+    fn next(&mut self) -> NonZeroU32 {
+        let next = NonZeroU32::MIN.saturating_add(self.came);
+        self.came = self.came.wrapping_add(1) % (u32::MAX - 1);
+        next
     }
 
     /// Removes one who waits no more, if it was not woken meanwhile.
@@ -43,12 +50,12 @@ impl Waiters {
     }
 
     /// Takes all, to be woken in order.
-    pub(super) fn take(&mut self) -> Vec<(u64, Waker)> {
+    pub(super) fn take(&mut self) -> Vec<(NonZeroU32, Waker)> {
         std::mem::take(&mut self.list)
     }
 
     /// Gives the memory of what was taken back.
-    pub(super) fn reuse(&mut self, empty: Vec<(u64, Waker)>) {
+    pub(super) fn reuse(&mut self, empty: Vec<(NonZeroU32, Waker)>) {
         if self.list.capacity() == 0 {
             self.list = empty;
         }

@@ -45,26 +45,26 @@ pub(super) const MAX_INLINE: usize = 4096;
 /// No slot.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// Steps of 32 bytes up to 512, then four steps to each doubling.
-const CLASSES: usize = 28;
+/// Steps of 16 bytes up to 512, because tasks that wait are many, then four steps to each doubling.
+const CLASSES: usize = 44;
 /// As many lists, so that an index below is a mask.
 const LISTS: usize = CLASSES.next_power_of_two();
 
 const fn class_of(size: usize) -> usize {
     match size {
-        0..=512 => size.saturating_sub(1) / 32,
-        513..=1024 => 16 + (size - 513) / 128,
-        1025..=2048 => 20 + (size - 1025) / 256,
-        _ => 24 + (size - 2049) / 512,
+        0..=512 => size.saturating_sub(1) / ALIGN,
+        513..=1024 => 32 + (size - 513) / 128,
+        1025..=2048 => 36 + (size - 1025) / 256,
+        _ => 40 + (size - 2049) / 512,
     }
 }
 
 const fn class_size(class: usize) -> usize {
     match class {
-        0..=15 => (class + 1) * 32,
-        16..=19 => 512 + (class - 15) * 128,
-        20..=23 => 1024 + (class - 19) * 256,
-        _ => 2048 + (class - 23) * 512,
+        0..=31 => (class + 1) * ALIGN,
+        32..=35 => 512 + (class - 31) * 128,
+        36..=39 => 1024 + (class - 35) * 256,
+        _ => 2048 + (class - 39) * 512,
     }
 }
 
@@ -348,7 +348,7 @@ impl<H: Slot> Arena<H> {
         }
         let head = &self.free[(place.id >> TASK_BITS) as usize % LISTS];
         let room = place.body.get();
-        // SAFETY: the room is the slot's own, of 32 bytes or more and aligned to 16, and empty.
+        // SAFETY: the room is the slot's own, of 16 bytes or more and aligned to 16, and empty.
         unsafe {
             room.cast::<Option<NonNull<u8>>>()
                 .write(head.replace(Some(room)));
