@@ -12,6 +12,7 @@
 use super::abstract_event_loop::{AbstractEventLoop, ProtocolFactory};
 use super::accept::Accepting;
 use super::connect::Context;
+use super::core::insert_exactly;
 use super::error::LoopError;
 use super::exception::ExceptionContext;
 use super::factory::{Attachment, SocketParts};
@@ -168,7 +169,7 @@ impl fmt::Debug for Inner {
 
 impl Attachment for Inner {
     fn attach(&self, transport: Weak<dyn Transport>) -> usize {
-        self.connections.borrow_mut().insert(transport)
+        insert_exactly(&mut self.connections.borrow_mut(), transport)
     }
 
     fn detach(&self, id: usize) {

@@ -84,7 +84,7 @@ impl Rare {
 /// elsewhere (another transport, a test) may feed a reader through it by hand.
 pub struct StreamReaderProtocol {
     pub(super) origin: Rc<Origin>,
-    transport: Cell<Option<Rc<dyn Transport>>>,
+    link: Cell<Link>,
     pub(super) inbox: Inbox,
     waker: Cell<Option<Waker>>,
     /// Bytes fed and not consumed, those the reader has looked at included.
@@ -93,21 +93,32 @@ pub struct StreamReaderProtocol {
     /// The transport's descriptor, for listings; -1: none.
     fd: Cell<i32>,
     rare: Cell<Option<Box<Rare>>>,
-    me: Weak<Self>,
 }
+
+// Part of the price of an idle connection: with its counts and the allocator's word, 128 bytes.
+const _: () = assert!(size_of::<StreamReaderProtocol>() <= 104);
+
+/// What a stream holds on to. One place serves both: the stream itself is needed once, when the transport
+/// comes.
+enum Link {
+    Transport(Rc<dyn Transport>),
+    /// No transport came yet.
+    Me(Weak<StreamReaderProtocol>),
+}
+
+const _: () = assert!(size_of::<Link>() == size_of::<Rc<dyn Transport>>());
 
 impl StreamReaderProtocol {
     pub(super) fn new(origin: Rc<Origin>) -> Rc<Self> {
         Rc::new_cyclic(|me| Self {
             origin,
-            transport: Cell::default(),
+            link: Cell::new(Link::Me(me.clone())),
             inbox: Inbox::default(),
             waker: Cell::default(),
             size: Cell::default(),
             flags: Cell::default(),
             fd: Cell::new(-1),
             rare: Cell::default(),
-            me: me.clone(),
         })
     }
 
@@ -142,16 +153,35 @@ impl StreamReaderProtocol {
     /// The transport, once there was one; also after the connection is lost.
     #[inline]
     pub(super) fn transport(&self) -> Option<Rc<dyn Transport>> {
-        let transport = self.transport.take();
-        self.transport.set(transport.clone());
-        transport
+        self.look_at_link(|link| match link {
+            Link::Transport(transport) => Some(transport.clone()),
+            Link::Me(_) => None,
+        })
+    }
+
+    /// The stream itself, until a transport came.
+    fn me(&self) -> Option<Rc<Self>> {
+        self.look_at_link(|link| match link {
+            Link::Transport(_) => None,
+            Link::Me(me) => me.upgrade(),
+        })
+    }
+
+    /// `look` runs no code of others.
+    #[inline]
+    fn look_at_link<R>(&self, look: impl FnOnce(&Link) -> R) -> R {
+        let link = self.link.replace(Link::Me(Weak::new()));
+        let result = look(&link);
+        // What stood there meanwhile needs no drop, which the compiler does not see.
+        std::mem::forget(self.link.replace(link));
+        result
     }
 
     /// The transport that is paused when the reader is full. A transport that makes this its protocol
     /// needs no such call.
     pub fn set_transport(&self, transport: Rc<dyn Transport>) {
         transport.with_fd(&mut |fd| self.fd.set(fd.as_raw_fd()));
-        self.transport.set(Some(transport));
+        drop(self.link.replace(Link::Transport(transport)));
     }
 
     /// What a wait at this stream waits for, for listings.
@@ -310,8 +340,9 @@ impl StreamReaderProtocol {
 impl BaseProtocol for StreamReaderProtocol {
     /// On a server, calls the client callback and makes a task of what it returns.
     fn connection_made(&self, transport: Rc<dyn Transport>) {
+        let me = self.me();
         self.set_transport(transport);
-        if let Some(me) = self.me.upgrade() {
+        if let Some(me) = me {
             let origin = self.origin.clone();
             origin.client_connected(me);
         }
