@@ -1,10 +1,11 @@
 //! `as_completed`.
 
-use std::future::{Future, ready};
+use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use futures_util::future::join;
+use ringloop::event_loop::Future as LoopFuture;
 use ringloop::task::TaskId;
 use ringloop::{
     EventLoopExt, Failure, Task, TimeoutError, as_completed, create_task, sleep, timeout, yield_now,
@@ -19,6 +20,32 @@ fn nap(secs: u64) -> Task<u64> {
         sleep(seconds(secs)).await.unwrap();
         secs
     })
+}
+
+/// Four tasks, each of which waits for a future, and as many that wait for whichever ends.
+fn waiting(l: &Watch) -> ([LoopFuture<u64>; 4], Vec<Waiting>) {
+    let futures = [(); 4].map(|()| l.create_future());
+    let tasks = futures.each_ref().map(|future| {
+        let wait = future.wait();
+        l.create_task(async { wait.await.unwrap() }).unwrap()
+    });
+    let waits = as_completed(tasks, None).map(|next| l.create_task(next).unwrap());
+    let waits = waits.collect();
+    l.turns(2);
+    (futures, waits)
+}
+
+/// A task that waits for another.
+type Waiting = Task<Result<u64, Failure<TimeoutError>>>;
+
+/// Brings the tasks of [`waiting`] to their end.
+fn finish_all(l: &Watch, futures: [LoopFuture<u64>; 4], waits: Vec<Waiting>) {
+    for future in futures {
+        // Refused by those that were set before.
+        let _ = future.set_result(0);
+    }
+    l.turns(4);
+    assert!(waits.iter().all(|wait| wait.done()));
 }
 
 on_both_drivers! {
@@ -174,10 +201,18 @@ on_both_drivers! {
             drop(as_completed([create_task(async {})], Some(HOUR)));
             yield_now().await.unwrap();
             assert_eq!(core.stats().timers, 0);
+            // Where nothing can take that long there is none.
             let none: [Task<()>; 0] = [];
-            assert!(as_completed(none, Some(HOUR)).next().is_none());
-            yield_now().await.unwrap();
+            let mut none = as_completed(none, Some(HOUR));
             assert_eq!(core.stats().timers, 0);
+            assert!(none.next().is_none());
+            let ended = as_completed([1, 2].map(nap), Some(HOUR));
+            assert_eq!(core.stats().timers, 1);
+            sleep(seconds(3)).await.unwrap();
+            assert_eq!(core.stats().timers, 0);
+            for (next, secs) in ended.zip([1, 2]) {
+                assert_eq!(next.await.unwrap(), secs);
+            }
         });
     }
 
@@ -222,6 +257,56 @@ on_both_drivers! {
             assert_eq!(second.unwrap(), 2);
             assert_eq!(tasks.next().unwrap().await.unwrap(), 3);
             assert!(tasks.next().is_none());
+        });
+    }
+
+    /// Given up right after it was woken, it wakes the next one.
+    fn asc_04_a_wait_given_up_passes_its_wake_on(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        for abort in [true, false] {
+            let (futures, mut waits) = waiting(&l);
+            futures[0].set_result(1).unwrap();
+            l.turns(2);
+            assert!(waits.iter().all(|wait| !wait.done()));
+            if abort {
+                waits[0].abort();
+            } else {
+                waits[0].cancel();
+            }
+            l.turns(2);
+            assert!(waits[0].cancelled());
+            assert_eq!(waits[1].result().unwrap().unwrap().unwrap(), 1);
+            finish_all(&l, futures, waits);
+        }
+    }
+
+    /// A wait that gives up when it was not woken wakes nobody, who would lose its place by that.
+    fn asc_04_a_wait_given_up_leaves_the_others_in_order(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        let (futures, mut waits) = waiting(&l);
+        futures[0].set_result(1).unwrap();
+        l.turn();
+        // It ends in the turn in which the first wait is woken.
+        waits[1].abort();
+        l.turns(2);
+        assert_eq!(waits[0].result().unwrap().unwrap().unwrap(), 1);
+        assert!(waits[1].cancelled());
+        futures[1].set_result(2).unwrap();
+        l.turns(3);
+        assert_eq!(waits[2].result().unwrap().unwrap().unwrap(), 2);
+        assert!(!waits[3].done());
+        finish_all(&l, futures, waits);
+    }
+
+    /// It wakes the task that polled it last.
+    fn asc_04_a_wait_that_has_begun_may_move_to_another_task(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.run(async {
+            let mut next = as_completed([nap(1)], None).next().unwrap();
+            let begun = poll_fn(|cx| Poll::Ready(Pin::new(&mut next).poll(cx).is_pending()));
+            assert!(begun.await);
+            let moved = timeout(seconds(60), create_task(next)).await;
+            assert_eq!(moved.expect("it is woken").unwrap().unwrap(), 1);
         });
     }
 

@@ -245,7 +245,7 @@ on_both_drivers! {
     }
 
     /// Neither one that has begun, nor one that has not, nor one that comes too late.
-    fn nobody_waits_for_a_closed_loop(kind: DriverKind) {
+    fn rct_03_nobody_waits_for_a_closed_loop(kind: DriverKind) {
         let l = lab(kind);
         let handle = l.event_loop.handle().unwrap();
         let begun = run_coroutine_threadsafe(|| sleep(HOUR), &handle).unwrap();

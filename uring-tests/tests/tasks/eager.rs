@@ -11,7 +11,8 @@ use ringloop::task::{
 };
 use ringloop::{
     Builder, Cancelled, Context, ContextVar, EventLoopExt, JoinError, Task, create_task,
-    create_task_with, gather, get_running_loop, sleep, staggered_race, task_group, yield_now,
+    create_task_with, gather, get_running_loop, sleep, staggered_race, task_group,
+    try_get_running_loop, yield_now,
 };
 use uring_tests::lab::{Lab, lab};
 use uring_tests::on_both_drivers;
@@ -70,6 +71,36 @@ on_both_drivers! {
             let raw = Task::<u32>::from_raw(create_task(async { 5_i32 }).into_raw());
             let task = Task::<i32>::from_raw(raw.unwrap_err()).unwrap();
             assert_eq!(task.await.unwrap(), 5);
+        });
+    }
+
+    /// Nothing is borrowed while it is called, nor while it is dropped.
+    fn tfc_01_a_factory_may_replace_itself(kind: DriverKind) {
+        struct Asks(Order<&'static str>);
+        impl Drop for Asks {
+            fn drop(&mut self) {
+                let l = try_get_running_loop();
+                let gone = l.is_ok_and(|l| l.get_task_factory().is_none());
+                self.0.add(if gone { "dropped" } else { "dropped in its place" });
+            }
+        }
+        lab(kind, |l| async move {
+            let order = Order::default();
+            for called in [true, false] {
+                let asks = Asks(order.clone());
+                l.event_loop.set_task_factory(Some(Rc::new(move |l, body, options| {
+                    asks.0.add("called");
+                    l.set_task_factory(None);
+                    l.new_task_dyn(body, options)
+                })));
+                if called {
+                    create_task(async {}).await.unwrap();
+                    assert_eq!(order.take(), ["called", "dropped"]);
+                } else {
+                    l.event_loop.set_task_factory(None);
+                    assert_eq!(order.take(), ["dropped"]);
+                }
+            }
         });
     }
 

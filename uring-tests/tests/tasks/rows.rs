@@ -46,6 +46,15 @@ on_both_drivers! {
             assert_eq!(task.exception(), None);
             assert_eq!(task.result().unwrap().unwrap(), "owned");
             assert!(task.result().is_none(), "it was taken");
+            // What nobody takes goes with the handle, or at once where there is none.
+            let held = Rc::new(());
+            let (kept, detached) = (held.clone(), held.clone());
+            let task = create_task(async { kept });
+            drop(create_task(async { detached }));
+            yield_now().await.unwrap();
+            assert_eq!((task.done(), Rc::strong_count(&held)), (true, 2));
+            drop(task);
+            assert_eq!(Rc::strong_count(&held), 1);
         });
     }
 
