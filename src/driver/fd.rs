@@ -11,6 +11,7 @@ use crate::sys::socket;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
@@ -79,7 +80,20 @@ impl Drop for Fd {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Family {
     Unknown,
+    /// A Unix socket of some type.
     Unix,
+    /// No Unix socket.
+    NotUnix,
+    /// All there is to know.
+    Known(SocketKind),
+}
+
+/// A socket, as far as receiving from it differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SocketKind {
+    Tcp,
+    UnixStream,
+    OtherUnix,
     Other,
 }
 
@@ -126,11 +140,37 @@ impl Fd {
         unsafe { self.0.as_ref() }
     }
 
-    /// As [`new`](Self::new), for a connection of that listener.
+    /// As [`new`](Self::new), for a connection of that listener: a socket of the same kind.
     pub(crate) fn accepted(fd: OwnedFd, listener: &Self) -> Self {
         let fd = Self::new(fd);
-        fd.set_unix(listener.is_unix());
+        // Not of what is no socket: nothing is accepted from that.
+        let _ = listener.kind();
+        fd.inner().family.set(listener.inner().family.get());
         fd
+    }
+
+    /// What kind of socket it is. The kernel is asked at most once.
+    ///
+    /// # Errors
+    /// `ENOTSOCK`.
+    pub(super) fn kind(&self) -> io::Result<SocketKind> {
+        if let Family::Known(kind) = self.inner().family.get() {
+            return Ok(kind);
+        }
+        let option = |name| socket::option(self, libc::SOL_SOCKET, name);
+        let kind = match option(libc::SO_DOMAIN)? {
+            libc::AF_INET | libc::AF_INET6 => match option(libc::SO_PROTOCOL)? {
+                libc::IPPROTO_TCP => SocketKind::Tcp,
+                _ => SocketKind::Other,
+            },
+            libc::AF_UNIX => match option(libc::SO_TYPE)? {
+                libc::SOCK_STREAM => SocketKind::UnixStream,
+                _ => SocketKind::OtherUnix,
+            },
+            _ => SocketKind::Other,
+        };
+        self.inner().family.set(Family::Known(kind));
+        Ok(kind)
     }
 
     /// Whether it is a Unix socket. The kernel is asked at most once.
@@ -139,14 +179,20 @@ impl Fd {
             let domain = socket::option(self, libc::SOL_SOCKET, libc::SO_DOMAIN);
             self.set_unix(matches!(domain, Ok(libc::AF_UNIX)));
         }
-        self.inner().family.get() == Family::Unix
+        matches!(
+            self.inner().family.get(),
+            Family::Unix | Family::Known(SocketKind::UnixStream | SocketKind::OtherUnix)
+        )
     }
 
     /// Notes whether it is a Unix socket.
     pub(super) fn set_unix(&self, is_unix: bool) {
+        if let Family::Known(_) = self.inner().family.get() {
+            return;
+        }
         self.inner().family.set(match is_unix {
             true => Family::Unix,
-            false => Family::Other,
+            false => Family::NotUnix,
         });
     }
 

@@ -1,5 +1,6 @@
 //! Names of sockets.
 
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockaddrLike, SockaddrStorage, getpeername, getsockname, setsockopt, sockopt,
 };
@@ -40,9 +41,41 @@ fn name(addr: &SockaddrStorage) -> Option<Name> {
     }
 }
 
-/// The peer's name; `None` when there is none (any more) or it is of another family.
+/// The peer's name; `None` when there was none or it is of another family. Also of a peer that is gone:
+/// of a connection that was reset, `getpeername(2)` says `ENOTCONN`, and `SO_PEERNAME` who it was.
 pub fn peer(fd: BorrowedFd<'_>) -> Option<Name> {
-    name(&getpeername(fd.as_raw_fd()).ok()?)
+    match getpeername(fd.as_raw_fd()) {
+        Ok(peer) => name(&peer),
+        Err(Errno::ENOTCONN) => name(&former_peer(fd)?),
+        Err(_) => None,
+    }
+}
+
+fn former_peer(fd: BorrowedFd<'_>) -> Option<SockaddrStorage> {
+    const SO_PEERNAME: libc::c_int = 28;
+    // The option wants to be asked for no more than there is, and cuts what is longer.
+    let lengths = [
+        size_of::<libc::sockaddr_in6>(),
+        size_of::<libc::sockaddr_in>(),
+    ];
+    lengths.into_iter().find_map(|len| {
+        // SAFETY: all zeroes is a valid sockaddr_storage.
+        let mut addr: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        let mut len = len as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes to `addr`, during the call.
+        let done = unsafe {
+            libc::getsockopt(
+                fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_PEERNAME,
+                (&raw mut addr).cast(),
+                &raw mut len,
+            )
+        };
+        // SAFETY: the address is initialised, and so long.
+        let name = || unsafe { SockaddrStorage::from_raw((&raw const addr).cast(), Some(len)) };
+        (done == 0).then(name).flatten()
+    })
 }
 
 /// The socket's own name.

@@ -21,7 +21,7 @@
 //! the next one mostly wants the same, and dropped when edges come that nobody claims: otherwise the
 //! peer of a paused connection would wake the loop with every packet.
 
-use super::super::Fd;
+use super::super::fd::{Fd, SocketKind};
 use super::waiters::Waiters;
 use crate::sys::epoll::Epoll;
 use std::io;
@@ -58,17 +58,6 @@ impl FileRef {
     }
 }
 
-/// What a descriptor is, as far as receives care.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Nobody asked yet.
-    #[default]
-    Unknown,
-    Tcp,
-    UnixStream,
-    Other,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct File {
     /// The [`Fd::id`] of the owner; 0 while there is none.
@@ -76,7 +65,8 @@ pub(super) struct File {
     generation: u32,
     /// What is registered; 0: the descriptor is not.
     interest: u32,
-    pub(super) kind: Kind,
+    /// What it is, once somebody has asked.
+    pub(super) kind: Option<SocketKind>,
     /// A receive or accept may find something.
     pub(super) readable: bool,
     /// Read until it would block.

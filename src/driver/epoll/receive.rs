@@ -11,9 +11,10 @@
 //! * on a Unix socket, when control data came with the bytes, which ends a read early too;
 //! * on sockets that keep message boundaries, or whose rules are not known here.
 
+use super::super::fd::SocketKind;
 use super::super::pool::BUFFER_SIZE;
 use super::super::{Completion, Fd, Key, Op};
-use super::file::{FileRef, Kind, READ};
+use super::file::{FileRef, READ};
 use super::waiters::{Waiter, Wants};
 use super::{EpollDriver, Turn};
 use crate::sys::{socket, to_result};
@@ -42,32 +43,23 @@ struct Took {
 }
 
 #[inline]
-fn take(fd: &Fd, kind: Kind, exhaust: bool, bytes: &mut [u8]) -> Took {
-    let (result, may_be_drained) = if kind == Kind::UnixStream {
+fn take(fd: &Fd, kind: Option<SocketKind>, exhaust: bool, bytes: &mut [u8]) -> Took {
+    let (result, may_be_drained) = if kind == Some(SocketKind::UnixStream) {
         match socket::recv_with_control(fd, bytes) {
             Ok((count, control)) => (to_result(Ok(count)), !control),
             Err(error) => (to_result(Err(error)), true),
         }
     } else {
-        (to_result(socket::recv(fd, bytes)), kind == Kind::Tcp)
+        (
+            to_result(socket::recv(fd, bytes)),
+            kind == Some(SocketKind::Tcp),
+        )
     };
     let short = result > 0 && (result as usize) < bytes.len();
     Took {
         result,
         drained: result == -libc::EAGAIN || (short && may_be_drained && !exhaust),
     }
-}
-
-/// Asks what kind of socket this is.
-fn classify(fd: &Fd) -> io::Result<Kind> {
-    let option = |name| socket::option(fd, libc::SOL_SOCKET, name);
-    Ok(match option(libc::SO_DOMAIN)? {
-        libc::AF_INET | libc::AF_INET6 if option(libc::SO_PROTOCOL)? == libc::IPPROTO_TCP => {
-            Kind::Tcp
-        }
-        libc::AF_UNIX if option(libc::SO_TYPE)? == libc::SOCK_STREAM => Kind::UnixStream,
-        _ => Kind::Other,
-    })
 }
 
 impl EpollDriver {
@@ -101,8 +93,8 @@ impl EpollDriver {
         };
         let at = self.files.slot(fd);
         let file = &mut self.files[at];
-        if file.kind == Kind::Unknown {
-            file.kind = classify(fd)?;
+        if file.kind.is_none() {
+            file.kind = Some(fd.kind()?);
         }
         if matches!(wants, Wants::Accept | Wants::AcceptMulti) {
             if !file.nonblocking {
