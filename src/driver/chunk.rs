@@ -30,6 +30,16 @@ pub enum Chunk {
 }
 
 impl Chunk {
+    /// How many bytes it has.
+    #[inline(always)]
+    fn length(&self) -> usize {
+        match self {
+            Self::Lease(lease) => lease.length(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Vec(bytes, start) => bytes.len() - start,
+        }
+    }
+
     /// Drops the first `n` bytes.
     ///
     /// # Panics
@@ -153,7 +163,15 @@ impl Gather {
     /// Adds a chunk at the end.
     #[inline]
     pub fn push(&mut self, chunk: Chunk) {
-        self.total += chunk.len();
+        let len = chunk.length();
+        self.push_measured(chunk, len);
+    }
+
+    /// Adds a chunk of `len` bytes at the end. (On every message's way: a chunk that is looked at while it
+    /// is moved is moved in pieces, which stalls.)
+    #[inline(always)]
+    pub(crate) fn push_measured(&mut self, chunk: Chunk, len: usize) {
+        self.total += len;
         self.chunks.push_back(chunk);
     }
 
@@ -207,7 +225,15 @@ impl Gather {
     }
 
     /// Drops a chunk, or keeps its memory.
+    #[inline(always)]
     fn keep(&mut self, chunk: Chunk) {
+        match chunk {
+            Chunk::Lease(lease) => drop(lease),
+            chunk => self.keep_other(chunk),
+        }
+    }
+
+    fn keep_other(&mut self, chunk: Chunk) {
         match chunk {
             Chunk::Vec(mut bytes, _)
                 if bytes.capacity() > self.spare.capacity()
@@ -226,7 +252,7 @@ impl Gather {
     }
 
     /// What the destructor of a chunk panicked with, the first one since it was asked for.
-    #[inline]
+    #[inline(always)]
     pub fn take_panic(&mut self) -> Option<Box<dyn Any + Send>> {
         // On every message's way: looks before it writes.
         match self.panic {
@@ -236,6 +262,7 @@ impl Gather {
     }
 
     /// Drops the chunks, keeps the memory.
+    #[inline(always)]
     pub fn clear(&mut self) {
         while let Some(chunk) = self.chunks.pop_front() {
             self.keep(chunk);
@@ -263,7 +290,7 @@ impl Gather {
 
     /// The bytes if they stand in one piece (a plain send will do), having noted their count as
     /// `prepare` does.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn single(&mut self) -> Option<&[u8]> {
         if self.chunks.len() != 1 {
             return None;

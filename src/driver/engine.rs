@@ -23,14 +23,14 @@
 //! hand; the event loop takes the steps one by one and calls user code without a borrow.
 
 use super::closed::ClosedDriver;
+use super::pool::Claim;
 use super::table::OpTable;
-use super::target::{Delivery, Dispatch, Orphaned, Polled, Target};
-use super::{Completion, Completions, Driver, Key, Op, Park, Pool};
+use super::target::{Complete, Delivery, Dispatch, Orphaned, Polled, Taken, Target};
+use super::{Completion, Completions, Driver, Fd, Gather, Key, Op, Park, Pool};
 use crate::ready::{ReadyEntry, ReadyQueue};
 use std::io;
 use std::rc::Rc;
 use std::task::Waker;
-use std::vec::Drain;
 
 /// See the module.
 ///
@@ -106,6 +106,23 @@ impl Engine {
         } else {
             self.submit(key);
         }
+        key
+    }
+
+    /// As [`start`](Self::start) of an [`Op::Send`], built where it is to stand.
+    /// Not for a closed engine.
+    #[inline(always)]
+    pub(crate) fn start_send(
+        &mut self,
+        fd: Fd,
+        data: Box<Gather>,
+        inline: bool,
+        urgent: bool,
+        target: Rc<dyn Complete>,
+    ) -> Key {
+        let (key, op) = self.table.insert_send(fd, data, inline, urgent, target);
+        // SAFETY: as in `submit`.
+        unsafe { self.driver.submit(key, op) };
         key
     }
 
@@ -249,33 +266,40 @@ impl Engine {
         if out.is_empty() { until } else { Park::Poll }
     }
 
-    /// Takes completions in: what is for callbacks goes to the ready queue. Stops behind one for which
-    /// there is something else to do, without a borrow of the engine.
-    #[inline]
-    pub(crate) fn dispatch_to(
-        &mut self,
-        ready: &ReadyQueue,
-        completions: &mut Drain<'_, Completion>,
-    ) -> Option<Dispatch> {
-        for completion in completions {
-            match self.table.dispatch(completion, &self.pool) {
-                Dispatch::Ready(entry) => ready.push(entry),
-                Dispatch::Nothing => {}
-                other => return Some(other),
-            }
-        }
-        None
+    /// Takes one completion in, if it is one of those that matter: what a callback is to hear goes to
+    /// `ready`.
+    #[inline(always)]
+    pub(crate) fn take_in(&mut self, completion: &Completion, ready: &ReadyQueue) -> Taken {
+        self.table.take_in(completion, ready)
     }
 
-    /// Takes one completion in and says what to do for it.
+    /// Takes one completion in and says what to do for it, without a borrow of the engine.
     pub(crate) fn dispatch(&mut self, completion: Completion) -> Dispatch {
         self.table.dispatch(completion, &self.pool)
     }
 
-    /// What a ready entry that [`dispatch`](Self::dispatch) made brings, and to whom.
-    #[inline]
+    /// What a ready entry that [`dispatch`](Self::dispatch) made brings, and to whom, if that is bytes of
+    /// a receive that goes on.
+    #[inline(always)]
+    pub(crate) fn deliver_data(&mut self, ready: &ReadyEntry) -> Option<(Rc<dyn Complete>, Claim)> {
+        self.table.deliver_data(ready, &self.pool)
+    }
+
+    /// What it brings if it is something else.
+    pub(crate) fn deliver_other(&mut self, ready: ReadyEntry) -> Delivery {
+        self.table.deliver_other(ready, &self.pool)
+    }
+
+    /// What it brings, and to whom.
     pub(crate) fn deliver(&mut self, ready: ReadyEntry) -> Delivery {
-        self.table.deliver(ready, &self.pool)
+        let key = Key {
+            index: ready.index,
+            generation: ready.generation,
+        };
+        match self.deliver_data(&ready) {
+            Some((target, claim)) => Delivery::Data(target, key, claim.lease(&self.pool)),
+            None => self.deliver_other(ready),
+        }
     }
 
     /// The keys of all operations whose result nobody has taken.

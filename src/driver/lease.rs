@@ -43,13 +43,19 @@ const _: () = assert!(size_of::<Lease>() <= 24);
 
 impl Lease {
     /// A lease of the first `len` bytes of buffer `id`, whose count was set to 1 by the pool.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(pool: Rc<Pool>, id: u16, len: u32) -> Self {
         Self {
             owner: Owner::Pool(pool, id),
             start: 0,
             len,
         }
+    }
+
+    /// How many bytes it has.
+    #[inline(always)]
+    pub(super) fn length(&self) -> usize {
+        self.len as usize
     }
 
     /// Drops the first `n` bytes.

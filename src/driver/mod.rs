@@ -67,7 +67,7 @@ pub use pool::{BUFFER_SIZE, MAX_BUFFERS, Pool, SEGMENT_BUFFERS};
 pub(crate) use table::MAX_OPERATIONS;
 pub use table::OpTable;
 pub use target::{Adopted, Complete, Event, Orphaned, Polled, Target};
-pub(crate) use target::{Delivery, Dispatch};
+pub(crate) use target::{Delivery, Dispatch, Taken};
 
 /// Which driver a loop runs on, or shall run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -128,6 +128,21 @@ impl Drop for Segment {
     }
 }
 
+/// A buffer that was claimed: its count stands at 1, for the lease that is to be made.
+#[must_use = "the buffer would stay lent for good"]
+pub(crate) struct Claim {
+    id: u16,
+    len: u32,
+}
+
+impl Claim {
+    /// The lease, of the pool that the claim came from.
+    #[inline(always)]
+    pub(crate) fn lease(self, pool: &Rc<Pool>) -> Lease {
+        Lease::new(pool.clone(), self.id, self.len)
+    }
+}
+
 /// The pool; see the module.
 pub struct Pool {
     segments: RefCell<Vec<Arc<Segment>>>,
@@ -229,7 +244,7 @@ impl Pool {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn make_available(&self, id: u16) {
         let index = id as usize;
         match &*self.ring.borrow() {
@@ -288,35 +303,43 @@ impl Pool {
     #[cold]
     fn claim_brought(&self, number: u16) -> Option<Lease> {
         let bytes = self.brought.borrow_mut().try_remove(number as usize);
-        if bytes.is_none() {
-            self.refused.set(self.refused.get() + 1);
-        }
-        bytes.map(Lease::from)
+        bytes.map(Lease::from).or_else(|| self.refuse())
     }
 
     /// The lease of a buffer that just got `len` bytes; `flags` are the completion's and say which
     /// and from whom. `None`, counted in [`Pool::refused`], when the buffer is not in that state: the
     /// completion lies.
-    #[inline]
     pub(super) fn claim(self: &Rc<Self>, flags: u32, len: i32) -> Option<Lease> {
+        if flags & FLAG_BROUGHT != 0 {
+            return self.claim_brought((flags >> 16) as u16);
+        }
+        self.claim_buffer(flags, len).map(|claim| claim.lease(self))
+    }
+
+    /// The same for a buffer of the pool itself.
+    #[inline(always)]
+    pub(super) fn claim_buffer(&self, flags: u32, len: i32) -> Option<Claim> {
         let id = (flags >> 16) as u16;
-        let held_by = match flags & (FLAG_FILLED | FLAG_BROUGHT) {
+        let held_by = match flags & FLAG_FILLED {
             0 => KERNEL,
-            FLAG_FILLED => FILLED,
-            _ => return self.claim_brought(id),
+            _ => FILLED,
         };
-        let state = self.states.get(id as usize);
-        match (state, u32::try_from(len)) {
-            (Some(state), Ok(len)) if state.get() == held_by && len as usize <= BUFFER_SIZE => {
+        // A negative one is above every size.
+        let len = len as u32;
+        match self.states.get(id as usize) {
+            Some(state) if state.get() == held_by && len as usize <= BUFFER_SIZE => {
                 state.set(1);
                 self.lent.set(self.lent.get() + 1);
-                Some(Lease::new(self.clone(), id, len))
+                Some(Claim { id, len })
             }
-            _ => {
-                self.refused.set(self.refused.get() + 1);
-                None
-            }
+            _ => self.refuse(),
         }
+    }
+
+    #[cold]
+    fn refuse<T>(&self) -> Option<T> {
+        self.refused.set(self.refused.get() + 1);
+        None
     }
 
     #[inline]
@@ -336,7 +359,7 @@ impl Pool {
         state.set(state.get() + 1);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn drop_lease(&self, id: u16) {
         let state = &self.states[id as usize];
         let count = state.get() - 1;
@@ -354,10 +377,16 @@ impl Pool {
     }
 
     /// Takes back what other threads gave back; how many.
+    #[inline]
     pub(crate) fn collect(&self) -> usize {
         if self.outside.get() == 0 {
             return 0;
         }
+        self.collect_returned()
+    }
+
+    #[cold]
+    fn collect_returned(&self) -> usize {
         let mut collected = 0;
         for segment in self.segments.borrow().iter() {
             let mut bits = segment.returned.take();

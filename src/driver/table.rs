@@ -25,11 +25,15 @@
 //!                          └──────▶ InFlight(Orphan) ── final completion: adopt ─────┘
 //! ```
 
+use super::chunk::Gather;
+use super::fd::Fd;
 use super::op::Op;
-use super::pool::Pool;
-use super::target::{Adopted, Delivery, Dispatch, Event, Orphaned, Parts, Polled, Target};
-use super::{Completion, FLAG_BUFFER, FLAG_FD, FLAG_MORE, Key};
-use crate::ready::{Kind, ReadyEntry};
+use super::pool::{Claim, Pool};
+use super::target::{
+    Adopted, Complete, Delivery, Dispatch, Event, Orphaned, Parts, Polled, Taken, Target,
+};
+use super::{Completion, FLAG_BROUGHT, FLAG_BUFFER, FLAG_FD, FLAG_MORE, Key};
+use crate::ready::{Kind, ReadyEntry, ReadyQueue};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Waker;
@@ -78,9 +82,22 @@ impl Entry {
         }
     }
 
+    /// The key is stale from now on.
+    #[inline]
+    fn vacate(&mut self, next: u32) {
+        self.phase = Phase::Vacant;
+        self.generation = self.generation.wrapping_add(1);
+        self.word = next;
+    }
+
+    #[inline(always)]
+    fn take_target(&mut self) -> Target {
+        std::mem::replace(&mut self.target, Target::Orphan)
+    }
+
     /// Notes that nobody waits for the operation any more.
     fn make_orphan(&mut self) -> Target {
-        let target = std::mem::replace(&mut self.target, Target::Orphan);
+        let target = self.take_target();
         if !matches!(target, Target::Orphan)
             && let Some(fd) = self.op.as_ref().and_then(Op::takes)
         {
@@ -120,7 +137,7 @@ impl OpTable {
     }
 
     /// The entry of a key that is not stale. It may be vacant only if nobody ever had the key.
-    #[inline]
+    #[inline(always)]
     fn entry(&mut self, key: Key) -> Option<&mut Entry> {
         let chunk = self.chunks.get_mut(key.index as usize / CHUNK)?;
         let entry = &mut chunk[key.index as usize % CHUNK];
@@ -151,28 +168,61 @@ impl OpTable {
         self.free = first;
     }
 
-    /// Takes an operation over; its key names it until its final completion has been taken.
-    #[inline]
-    pub(super) fn insert(&mut self, op: Op, target: Target) -> Key {
+    /// A vacant entry, taken from the list: what is written to it is in flight.
+    #[inline(always)]
+    fn take_entry(&mut self) -> (Key, &mut Entry) {
         if self.free == NO_ENTRY {
             self.add_chunk();
         }
+        let index = self.free;
+        let entry = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
+        entry.phase = Phase::InFlight;
+        self.free = entry.word;
+        self.in_flight += 1;
+        let key = Key {
+            index,
+            generation: entry.generation,
+        };
+        (key, entry)
+    }
+
+    /// Takes an operation over; its key names it until its final completion has been taken.
+    #[inline]
+    pub(super) fn insert(&mut self, op: Op, target: Target) -> Key {
         if matches!(target, Target::Orphan)
             && let Some(fd) = op.takes()
         {
             fd.add_orphan();
         }
-        let index = self.free;
-        let entry = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
-        entry.phase = Phase::InFlight;
+        let (key, entry) = self.take_entry();
         entry.op = Some(op);
         entry.target = target;
-        self.free = entry.word;
-        self.in_flight += 1;
-        Key {
-            index,
-            generation: entry.generation,
-        }
+        key
+    }
+
+    /// The same for an [`Op::Send`], built where it stands; it comes back for the driver.
+    #[inline(always)]
+    pub(super) fn insert_send(
+        &mut self,
+        fd: Fd,
+        data: Box<Gather>,
+        inline: bool,
+        urgent: bool,
+        target: Rc<dyn Complete>,
+    ) -> (Key, &mut Op) {
+        let (key, entry) = self.take_entry();
+        // A vacant entry owns nothing: there is nothing to drop.
+        std::mem::forget(std::mem::replace(
+            &mut entry.target,
+            Target::Callback(target),
+        ));
+        let op = entry.op.get_or_insert_with(|| Op::Send {
+            fd,
+            data,
+            inline,
+            urgent,
+        });
+        (key, op)
     }
 
     /// Makes an entry vacant whose members were taken out. The key is stale from now on.
@@ -180,9 +230,7 @@ impl OpTable {
     fn vacate(&mut self, key: Key) {
         let next = self.free;
         let Some(entry) = self.entry(key) else { return };
-        entry.phase = Phase::Vacant;
-        entry.generation = entry.generation.wrapping_add(1);
-        entry.word = next;
+        entry.vacate(next);
         self.free = key.index;
     }
 
@@ -191,7 +239,7 @@ impl OpTable {
     fn free(&mut self, key: Key) -> Option<(Op, Target, Option<OwnedFd>)> {
         let entry = self.entry(key)?;
         let op = entry.op.take()?;
-        let target = std::mem::replace(&mut entry.target, Target::Orphan);
+        let target = entry.take_target();
         let fd = entry.fd.take();
         self.vacate(key);
         Some((op, target, fd))
@@ -213,20 +261,59 @@ impl OpTable {
         self.op_mut(key).is_some()
     }
 
+    /// Takes one completion in: what a callback is to hear goes to `ready`.
+    #[inline(always)]
+    pub(super) fn take_in(&mut self, completion: &Completion, ready: &ReadyQueue) -> Taken {
+        let Completion { key, result, flags } = *completion;
+        let next = self.free;
+        let Some(entry) = self.entry(key) else {
+            return Taken::Not;
+        };
+        let Target::Callback(target) = &entry.target else {
+            return Taken::Not;
+        };
+        if entry.phase != Phase::InFlight {
+            return Taken::Not;
+        }
+        if flags == 0
+            && let Some(Op::Send {
+                data, inline: true, ..
+            }) = &entry.op
+            && result as usize == data.total()
+            && target.settled(data.total())
+            && let Some(Op::Send { fd, data, .. }) = entry.op.take()
+            && let Target::Callback(target) = entry.take_target()
+        {
+            entry.vacate(next);
+            self.free = key.index;
+            self.in_flight -= 1;
+            return Taken::Settled(data, fd, target);
+        }
+        // The ready entry carries lease and descriptor on; `deliver` takes them.
+        if flags & FLAG_MORE == 0 {
+            entry.phase = Phase::Done;
+            self.in_flight -= 1;
+        }
+        ready.push(ReadyEntry {
+            index: key.index,
+            generation: key.generation,
+            result,
+            flags,
+            kind: Kind::Completion,
+        });
+        Taken::Heard
+    }
+
     /// Takes one completion in and says what to do for it.
-    #[inline]
     pub(super) fn dispatch(&mut self, completion: Completion, pool: &Rc<Pool>) -> Dispatch {
         let (key, result, flags) = completion.into_parts();
         let entry = self
             .entry(key)
             .filter(|entry| entry.phase == Phase::InFlight);
         let Some(entry) = entry else {
-            self.stale += 1;
-            drop(Parts::take(result, flags, pool));
-            return Dispatch::Nothing;
+            return self.dispatch_stale(result, flags, pool);
         };
         if let Target::Callback(_) = entry.target {
-            // The ready entry carries lease and descriptor on; `deliver` takes them.
             if flags & FLAG_MORE == 0 {
                 entry.phase = Phase::Done;
                 self.in_flight -= 1;
@@ -242,7 +329,15 @@ impl OpTable {
         self.dispatch_to_future(key, result, Parts::take(result, flags, pool), flags)
     }
 
+    #[cold]
+    fn dispatch_stale(&mut self, result: i32, flags: u32, pool: &Rc<Pool>) -> Dispatch {
+        self.stale += 1;
+        drop(Parts::take(result, flags, pool));
+        Dispatch::Nothing
+    }
+
     /// The same for an operation in flight whose target is a waiter, or nobody.
+    #[cold]
     fn dispatch_to_future(&mut self, key: Key, result: i32, parts: Parts, flags: u32) -> Dispatch {
         let Some(entry) = self.entry(key) else {
             unreachable!("the caller looked it up")
@@ -281,24 +376,37 @@ impl OpTable {
         })
     }
 
-    /// What a ready entry of kind [`Kind::Completion`] brings, and to whom. When the target was
-    /// orphaned meanwhile, the result is adopted.
-    #[inline]
-    pub(super) fn deliver(&mut self, ready: ReadyEntry, pool: &Rc<Pool>) -> Delivery {
+    /// What a ready entry brings, and to whom, in the common case: received bytes, more to come.
+    /// (Later completions may be queued behind this one, so the entry may be `Done` already.)
+    #[inline(always)]
+    pub(super) fn deliver_data(
+        &mut self,
+        ready: &ReadyEntry,
+        pool: &Pool,
+    ) -> Option<(Rc<dyn Complete>, Claim)> {
+        const DATA: u32 = FLAG_MORE | FLAG_BUFFER;
+        if ready.flags & (DATA | FLAG_FD | FLAG_BROUGHT) != DATA {
+            return None;
+        }
+        let entry = self.entry(Key {
+            index: ready.index,
+            generation: ready.generation,
+        })?;
+        let Target::Callback(target) = &entry.target else {
+            return None;
+        };
+        let claim = pool.claim_buffer(ready.flags, ready.result)?;
+        Some((target.clone(), claim))
+    }
+
+    /// What a ready entry of kind [`Kind::Completion`] brings that
+    /// [`deliver_data`](Self::deliver_data) does not, and to whom. When the target was orphaned
+    /// meanwhile, the result is adopted.
+    pub(super) fn deliver_other(&mut self, ready: ReadyEntry, pool: &Rc<Pool>) -> Delivery {
         let key = Key {
             index: ready.index,
             generation: ready.generation,
         };
-        // The common case: received bytes, more to come. (Later completions may be queued behind
-        // this one, so the entry may be `Done` already.)
-        const DATA: u32 = FLAG_MORE | FLAG_BUFFER;
-        if ready.flags & (DATA | FLAG_FD) == DATA
-            && let Some(entry) = self.entry(key)
-            && let Target::Callback(target) = &entry.target
-            && let Some(lease) = pool.claim(ready.flags, ready.result)
-        {
-            return Delivery::Data(target.clone(), key, lease);
-        }
         if ready.flags == 0
             && let Some(entry) = self.entry(key)
             && matches!(entry.op, Some(Op::Send { .. }))

@@ -4,6 +4,8 @@
 //! of these values from the moment it was taken in, so that dropping the value lets go of it: no
 //! completion leaks, whether somebody hears of it or not.
 
+use super::chunk::Gather;
+use super::fd::Fd;
 use super::lease::Lease;
 use super::op::{Op, own};
 use super::pool::Pool;
@@ -30,6 +32,13 @@ pub trait Complete {
             fd: None,
             op: None,
         });
+    }
+
+    /// A send whose whole success was silent: is that all there is to it? `true`: nothing waits for it,
+    /// the target has noted it, and [`sent`](Self::sent) is not called. Asked as soon as the driver has
+    /// settled the send, under a borrow of the loop: calls nothing.
+    fn settled(&self, _sent: usize) -> bool {
+        false
     }
 
     /// A shorter way for the next: the final completion of a send, with the operation.
@@ -136,6 +145,17 @@ pub(crate) enum Dispatch {
     Drop(Adopted),
     /// Nothing.
     Nothing,
+}
+
+/// What became of a completion that was taken in.
+pub(crate) enum Taken {
+    /// It stands in the ready queue.
+    Heard,
+    /// It was a send that went whole and of which nobody has to hear. Drop what it owned, outside any
+    /// borrow.
+    Settled(Box<Gather>, Fd, Rc<dyn Complete>),
+    /// Nothing: it is to be dispatched.
+    Not,
 }
 
 /// What a completion owns besides its number.

@@ -17,8 +17,8 @@ use super::handle::HandleOwner;
 use super::starting::Starting;
 use super::timers::{TimerId, Timers};
 use crate::driver::{
-    Adopted, Completion, Completions, Counters, Delivery, Dispatch, Driver, DriverKind, Engine,
-    Gather, Key, Op, Pool, Target,
+    Adopted, Complete, Completion, Completions, Counters, Delivery, Dispatch, Driver, DriverKind,
+    Engine, Fd, Gather, Key, Op, Pool, Target,
 };
 use crate::ready::{ReadyEntry, ReadyQueue};
 use crate::task::{
@@ -280,6 +280,30 @@ impl Core {
         self.timers.borrow_mut().push_bell(when, bell)
     }
 
+    /// Starts an [`Op::Send`] as [`submit`](Self::submit) does.
+    #[inline(always)]
+    pub(crate) fn submit_send(
+        &self,
+        fd: Fd,
+        data: Box<Gather>,
+        inline: bool,
+        urgent: bool,
+        target: Rc<dyn Complete>,
+    ) -> Key {
+        if self.closed.get() {
+            let op = Op::Send {
+                fd,
+                data,
+                inline,
+                urgent,
+            };
+            return self.refuse(op, Target::Callback(target));
+        }
+        self.note_submitted();
+        let mut engine = self.engine.borrow_mut();
+        engine.start_send(fd, data, inline, urgent, target)
+    }
+
     /// The loop is closed: a future gets its `-ECANCELED`, a callback hears nothing any more.
     #[cold]
     fn refuse(&self, op: Op, target: Target) -> Key {
@@ -315,6 +339,7 @@ impl Core {
     }
 
     /// Does what a completion asks for.
+    #[inline(never)]
     pub(super) fn act(&self, dispatch: Dispatch) {
         match dispatch {
             Dispatch::Ready(entry) => self.ready.push(entry),
@@ -341,7 +366,7 @@ impl Core {
     }
 
     /// Reports what the destructors of chunks panicked with that were taken off a gather.
-    #[inline]
+    #[inline(always)]
     pub fn report_panic_of(&self, gather: &mut Gather) {
         if let Some(payload) = gather.take_panic() {
             self.report_dropped(payload);
@@ -349,9 +374,23 @@ impl Core {
     }
 
     /// Runs a ready completion.
-    #[inline]
+    #[inline(always)]
     pub(super) fn complete(&self, entry: ReadyEntry) {
-        let delivery = self.engine.borrow_mut().deliver(entry);
+        let data = self.engine.borrow_mut().deliver_data(&entry);
+        if let Some((target, claim)) = data {
+            let key = Key {
+                index: entry.index,
+                generation: entry.generation,
+            };
+            target.received(key, claim.lease(&self.pool));
+        } else {
+            self.complete_other(entry);
+        }
+    }
+
+    #[inline(never)]
+    fn complete_other(&self, entry: ReadyEntry) {
+        let delivery = self.engine.borrow_mut().deliver_other(entry);
         match delivery {
             Delivery::Adopt(adopted) => self.adopt(adopted),
             delivery => delivery.call(),
@@ -372,7 +411,7 @@ impl Core {
     /// Has `end` called at the end of this iteration, before the loop parks. Asked for at the end of
     /// an iteration, it means the next one, and the loop does not sleep in between. Dropped when the
     /// loop is closed.
-    #[inline]
+    #[inline(always)]
     pub fn at_iteration_end(&self, end: Rc<dyn AtIterationEnd>) {
         if !self.closed.get() {
             self.ended.borrow_mut().push(end);
@@ -416,13 +455,13 @@ impl Core {
     }
 
     /// An empty gather, warm if there is one.
-    #[inline]
+    #[inline(always)]
     pub fn take_gather(&self) -> Box<Gather> {
         self.gathers.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Gives a gather back. When the destructor of what is in it panics, that is reported.
-    #[inline]
+    #[inline(always)]
     pub fn give_gather(&self, mut gather: Box<Gather>) {
         gather.clear();
         self.report_panic_of(&mut gather);

@@ -19,12 +19,13 @@ use super::core::{AtIterationEnd, Core};
 use super::exception::ExceptionContext;
 use super::handle::Origin;
 use super::thread_safe_handle::Failed;
-use crate::driver::{COARSE, Completion, Park};
+use crate::driver::{COARSE, Completion, Park, Taken};
 use crate::ready::{Kind, ReadyEntry};
 use crate::task::{CallKey, CallOnce, CallPanic, Context, is_loop_exit};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::vec::Drain;
 
 /// A park never lasts longer: 24 hours.
 const MAX_PARK: u64 = 86_400 * 1_000_000_000;
@@ -117,25 +118,36 @@ impl Core {
     fn call_ended(&self) {
         /// The rest of the list; goes back, in front of what was added meanwhile, when a panic or a
         /// loop exit leaves the iteration.
-        struct Rest<'a>(&'a Core, std::vec::Drain<'a, Rc<dyn AtIterationEnd>>);
-        impl Drop for Rest<'_> {
+        struct Rest<'a, 'd>(&'a Core, &'a mut Drain<'d, Rc<dyn AtIterationEnd>>);
+        impl Drop for Rest<'_, '_> {
             fn drop(&mut self) {
-                let rest: Vec<_> = self.1.by_ref().collect();
-                if !rest.is_empty() {
-                    self.0.ended.borrow_mut().splice(..0, rest);
+                if self.1.len() > 0 {
+                    self.put_back();
                 }
             }
         }
+        impl Rest<'_, '_> {
+            #[cold]
+            fn put_back(&mut self) {
+                let rest: Vec<_> = self.1.by_ref().collect();
+                self.0.ended.borrow_mut().splice(..0, rest);
+            }
+        }
         let mut ended = self.ended.take();
-        let mut rest = Rest(self, ended.drain(..));
+        let mut all = ended.drain(..);
+        let rest = Rest(self, &mut all);
         for end in rest.1.by_ref() {
             end.iteration_ended();
         }
         drop(rest);
+        drop(all);
         // Keep the larger list; what was added meanwhile (by user code inside) waits for the next,
         // which `park` does not let wait for an event.
-        let added = std::mem::replace(&mut *self.ended.borrow_mut(), ended);
-        self.ended.borrow_mut().extend(added);
+        let mut added = self.ended.borrow_mut();
+        std::mem::swap(&mut *added, &mut ended);
+        if !ended.is_empty() {
+            added.append(&mut ended);
+        }
     }
 
     /// Whether the driver was asked.
@@ -146,11 +158,10 @@ impl Core {
         let left = !self.completions.borrow().is_empty() || !self.ended.borrow().is_empty();
         let busy = left || self.stopping.get() || !self.ready.is_empty();
         // Those who wait for anything that may happen wait for the next iteration, whenever it is.
-        let mut watching = self.watching.borrow_mut();
-        if !watching.is_empty() {
+        if !self.watching.borrow().is_empty() {
+            let mut watching = self.watching.take();
             self.ended.borrow_mut().append(&mut watching);
         }
-        drop(watching);
         let mut until = Park::Poll;
         if busy {
             let skipped = self.skipped_polls.get() + 1;
@@ -198,22 +209,32 @@ impl Core {
 
     fn dispatch_completions(&self) {
         /// The rest of the list; stays for the next iteration when a waker panics.
-        struct Rest<'a>(&'a Core, std::vec::Drain<'a, Completion>);
-        impl Drop for Rest<'_> {
+        struct Rest<'a, 'd>(&'a Core, &'a mut Drain<'d, Completion>);
+        impl Drop for Rest<'_, '_> {
             fn drop(&mut self) {
-                self.0.completions.borrow_mut().extend(self.1.by_ref());
+                if self.1.len() > 0 {
+                    self.0.completions.borrow_mut().extend(self.1.by_ref());
+                }
             }
         }
         let mut completions = self.completions.take();
-        let mut rest = Rest(self, completions.drain(..));
-        while let Some(dispatch) = {
-            let mut engine = self.engine.borrow_mut();
-            engine.dispatch_to(&self.ready, &mut rest.1)
-        } {
-            self.act(dispatch);
+        let mut all = completions.drain(..);
+        let rest = Rest(self, &mut all);
+        for completion in rest.1.by_ref() {
+            let taken = self.engine.borrow_mut().take_in(&completion, &self.ready);
+            match taken {
+                Taken::Heard => {}
+                Taken::Settled(data, fd, target) => {
+                    self.give_gather(data);
+                    drop((fd, target));
+                }
+                Taken::Not => self.dispatch(completion),
+            }
         }
         drop(rest);
-        *self.completions.borrow_mut() = completions;
+        drop(all);
+        // Only a panic leaves something in the list, and it did not come here.
+        std::mem::swap(&mut *self.completions.borrow_mut(), &mut completions);
     }
 
     fn take_timers(&self, parked: bool) {
@@ -250,6 +271,7 @@ impl Core {
         }
     }
 
+    #[inline(never)]
     fn run_callback(&self, entry: ReadyEntry) {
         if let Err(panic) = self.callbacks.run(call_key(&entry)) {
             self.report_callback(panic);

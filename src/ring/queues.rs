@@ -176,7 +176,7 @@ impl Ring {
     /// The errno, when nothing was consumed: `ETIME` (the time is over), `EINTR` (a signal),
     /// `EAGAIN` (no memory for a request), `EBUSY` (too many completions wait), `EBADR` (a
     /// completion was dropped); others mean that the ring is unusable.
-    #[inline]
+    #[inline(always)]
     pub fn enter(&mut self, to_submit: u32, wait: Wait) -> Result<u32, i32> {
         const GETEVENTS: u32 = EnterFlags::GETEVENTS.bits();
         match wait {

@@ -38,8 +38,6 @@ pub(super) enum Flag {
     Held = 1 << 12,
     /// The water marks were set; they are not the usual ones.
     OwnLimits = 1 << 13,
-    /// The peer has an IPv4 address, which stands in the transport.
-    InetPeer = 1 << 14,
 }
 
 impl Flags {

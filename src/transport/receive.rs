@@ -97,7 +97,7 @@ impl SocketTransport {
     }
 
     /// Data of an armed receive.
-    #[inline]
+    #[inline(always)]
     pub(super) fn data_arrived(&self, lease: Lease) {
         if self.flags.delay_delivery() {
             self.received_late(lease);
@@ -181,16 +181,22 @@ impl SocketTransport {
         self.arm_receive();
     }
 
-    #[inline]
-    fn deliver(&self, mut lease: Lease) {
+    #[inline(always)]
+    fn deliver(&self, lease: Lease) {
+        let protocol = self.protocol();
+        if let Some(ProtocolKind::Stream(protocol)) = protocol {
+            let failed = "Fatal error: protocol.data_received() call failed.";
+            self.call_or_fail(failed, || protocol.data_received(lease));
+        } else {
+            self.deliver_copied(lease);
+        }
+    }
+
+    fn deliver_copied(&self, mut lease: Lease) {
         loop {
             match self.protocol() {
-                Some(ProtocolKind::Stream(protocol)) => {
-                    self.call_or_fail("Fatal error: protocol.data_received() call failed.", || {
-                        protocol.data_received(lease);
-                    });
-                    return;
-                }
+                // It was replaced.
+                Some(ProtocolKind::Stream(_)) => return self.deliver(lease),
                 Some(ProtocolKind::Buffered(protocol)) => match self.feed(&*protocol, lease) {
                     Some(rest) => lease = rest,
                     None => return,

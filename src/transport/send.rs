@@ -14,13 +14,13 @@
 //! enter a send that waits: what the first try did not take is copied.
 //!
 //! More than the high-water mark is tried at once, so that `pause_writing` comes inside the write,
-//! except that a socket which took more in the last iteration is trusted to do so again: a write that
+//! except that a socket which took more in the last iterations is trusted to do so again: a write that
 //! it does not take then is noticed at the end of the iteration. With a high-water mark of 0 every write
 //! is tried.
 
 use super::flags::Flag;
 use super::socket::SocketTransport;
-use crate::driver::{Chunk, Gather, MAX_VECTORS, Op, Target};
+use crate::driver::{Chunk, Gather, MAX_VECTORS};
 use crate::protocol::WriteLimits;
 use crate::sys::socket;
 use std::io;
@@ -36,7 +36,19 @@ impl SocketTransport {
     ///
     /// # Errors
     /// After `write_eof`.
+    #[inline(always)]
     pub(super) fn may_write(&self, len: usize) -> io::Result<bool> {
+        if len == 0
+            || self.flags.has_any(Flag::Closing, Flag::EofAsked)
+            || self.flags.has(Flag::Lost)
+        {
+            return self.may_write_at_all(len);
+        }
+        Ok(true)
+    }
+
+    #[cold]
+    fn may_write_at_all(&self, len: usize) -> io::Result<bool> {
         if self.flags.has(Flag::EofAsked) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -63,6 +75,23 @@ impl SocketTransport {
         add(&mut gather);
         let total = gather.total();
         self.pending.set(Some(gather));
+        self.gathered(total);
+    }
+
+    /// The same for one chunk of `len` bytes, as most writes are, moved once.
+    #[inline(always)]
+    pub(super) fn gather_chunk(&self, chunk: Chunk, len: usize) {
+        let pending = self.pending.take();
+        let mut gather = pending.unwrap_or_else(|| self.core.take_gather());
+        gather.push_measured(chunk, len);
+        let total = gather.total();
+        self.pending.set(Some(gather));
+        self.gathered(total);
+    }
+
+    /// `total` bytes wait for the end of the iteration.
+    #[inline(always)]
+    fn gathered(&self, total: usize) {
         self.flush_at_end();
         let in_flight = self.left.get();
         let high = self.limits().high;
@@ -78,6 +107,15 @@ impl SocketTransport {
     fn went_whole(&self, sent: usize) {
         let taken = (self.taken.get() as usize + sent).min(MAX_TRUST);
         self.taken.set(taken as u32);
+    }
+
+    /// An iteration that sent something has ended well. What the socket took in earlier ones counts less
+    /// and less: how much is written differs from one iteration to the next.
+    #[inline]
+    fn trust(&self) {
+        let earlier = self.trusted.get();
+        let earlier = earlier - earlier / 8;
+        self.trusted.set(self.taken.take().max(earlier));
     }
 
     /// The socket is full.
@@ -213,7 +251,7 @@ impl SocketTransport {
     }
 
     /// Has [`submit_pending`](Self::submit_pending) called when the iteration ends.
-    #[inline]
+    #[inline(always)]
     pub(super) fn flush_at_end(&self) {
         if !self.flags.set(Flag::InEndList)
             && let Some(me) = self.me()
@@ -223,23 +261,28 @@ impl SocketTransport {
     }
 
     /// Submits what was gathered, if no send is in flight.
-    #[inline]
-    pub(super) fn submit_pending(self: &Rc<Self>) {
+    #[inline(always)]
+    pub(super) fn submit_pending(self: Rc<Self>) {
         if self.sending.is_some() || self.flags.has(Flag::Lost) {
             return;
         }
-        let Some(gather) = self.pending.take() else {
-            return self.drained();
-        };
-        if gather.total() == 0 {
-            self.trusted.set(self.taken.take());
-            self.core.give_gather(gather);
-            return self.drained();
+        match self.pending.take() {
+            Some(gather) if gather.total() > 0 => self.submit(gather, true),
+            gather => self.nothing_pending(gather),
         }
-        self.submit(gather, true);
     }
 
-    fn submit(self: &Rc<Self>, data: Box<Gather>, inline: bool) {
+    #[cold]
+    fn nothing_pending(&self, gather: Option<Box<Gather>>) {
+        if let Some(gather) = gather {
+            self.trust();
+            self.core.give_gather(gather);
+        }
+        self.drained();
+    }
+
+    #[inline(always)]
+    fn submit(self: Rc<Self>, data: Box<Gather>, inline: bool) {
         let Some(fd) = self.fd() else { return };
         let left = data.total();
         // Only an inline send is silent; one that waits ends the park when it is done.
@@ -247,19 +290,26 @@ impl SocketTransport {
             && (self.flags.has_any(Flag::Closing, Flag::EofAsked)
                 || self.flags.has(Flag::WritePaused)
                 || data.chunks().len() > MAX_VECTORS);
-        let op = Op::Send {
-            fd,
-            data,
-            inline,
-            urgent,
-        };
-        let key = self.core.submit(op, Target::Callback(self.clone()));
+        let key = (self.core).submit_send(fd, data, inline, urgent, self.clone());
         self.sending.set(key);
         self.left.set(left);
     }
 
+    /// A send went whole: whether that is all there is to it.
+    #[inline(always)]
+    pub(super) fn settle_quietly(&self, sent: usize) -> bool {
+        let quiet = !self.flags.has_any(Flag::Closing, Flag::EofAsked)
+            && !self.flags.has_any(Flag::WritePaused, Flag::Lost)
+            && !self.is_pending();
+        if quiet {
+            self.forget_send();
+            self.went_whole(sent);
+            self.trust();
+        }
+        quiet
+    }
+
     /// A send is settled.
-    #[inline]
     pub(super) fn send_settled(self: &Rc<Self>, mut data: Box<Gather>, inline: bool, result: i32) {
         self.forget_send();
         if self.flags.has(Flag::Lost) {
@@ -268,7 +318,7 @@ impl SocketTransport {
         if usize::try_from(result) == Ok(data.total()) {
             if inline {
                 self.went_whole(data.total());
-                self.trusted.set(self.taken.take());
+                self.trust();
             }
             self.core.give_gather(data);
         } else if let Err(errno) = self.sent_partly(data.as_mut(), result) {
@@ -278,7 +328,7 @@ impl SocketTransport {
             // A destructor of what was sent aborted.
             return self.core.give_gather(data);
         } else {
-            self.submit(data, false);
+            self.clone().submit(data, false);
             self.pause_protocol_if_above();
             return self.resume_protocol_if_below();
         }

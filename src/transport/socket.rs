@@ -30,7 +30,6 @@ use crate::task::is_loop_exit;
 use std::any::Any;
 use std::cell::Cell;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
@@ -51,7 +50,7 @@ pub(super) struct SocketTransport {
     /// What was written and is not submitted.
     pub(super) pending: Cell<Option<Box<Gather>>>,
     pub(super) rare: Cell<Option<Box<Rare>>>,
-    /// Bytes that the socket took at once in the last iteration that sent any, all that there were.
+    /// Bytes that the socket took at once in the last iterations that sent any, all that there were.
     pub(super) trusted: Cell<u32>,
     /// The same in this iteration, so far.
     pub(super) taken: Cell<u32>,
@@ -60,8 +59,6 @@ pub(super) struct SocketTransport {
     attached: Cell<u32>,
     /// Where the loop remembers it.
     open: Cell<u32>,
-    /// The peer's address, if it is an IPv4 one; one of another kind is among what is rare.
-    peer: SocketAddrV4,
     me: Weak<Self>,
 }
 
@@ -70,7 +67,6 @@ const _: () = assert!(size_of::<SocketTransport>() <= 120);
 
 /// Stands nowhere.
 const NOWHERE: u32 = u32::MAX;
-const NO_PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
 
 /// Writes dropped after the loss before a warning is reported.
 const LOSS_WARNING: u32 = 5;
@@ -97,11 +93,6 @@ impl SocketTransport {
             // Accepted sockets inherit it from their listener.
             names::set_nodelay(socket.as_fd());
         }
-        let peer = peer.or_else(|| names::peer(socket.as_fd()).map(Address::from));
-        let (peer, other_peer) = match peer {
-            Some(Address::Inet(SocketAddr::V4(peer))) => (Some(peer), None),
-            other => (None, other),
-        };
         let this = Rc::new_cyclic(|me: &Weak<Self>| Self {
             core,
             flags: Flags::default(),
@@ -117,14 +108,11 @@ impl SocketTransport {
             server: Cell::default(),
             attached: Cell::new(NOWHERE),
             open: Cell::new(NOWHERE),
-            peer: peer.unwrap_or(NO_PEER),
             me: me.clone(),
         });
         drop(this.put_protocol(Some(protocol)));
         if peer.is_some() {
-            this.flags.set(Flag::InetPeer);
-        } else if other_peer.is_some() {
-            this.with_rare(|rare| rare.peer = other_peer);
+            this.with_rare(|rare| rare.peer = peer);
         }
         this.open.set(place(this.core.remember(this.me.clone())));
         if let Some(server) = server {
@@ -161,6 +149,7 @@ impl SocketTransport {
         }
     }
 
+    #[inline]
     pub(super) fn me(&self) -> Option<Rc<Self>> {
         self.me.upgrade()
     }
@@ -221,12 +210,17 @@ impl SocketTransport {
         match catch_unwind(AssertUnwindSafe(callback)) {
             Ok(result) => Some(result),
             Err(payload) => {
-                let error = io::Error::other(panic_text(&*payload).to_owned());
-                self.report_panic(message, payload);
-                self.force_close(Some(error));
+                self.fail_by_panic(message, payload);
                 None
             }
         }
+    }
+
+    #[cold]
+    fn fail_by_panic(&self, message: &str, payload: Box<dyn Any + Send>) {
+        let error = io::Error::other(panic_text(&*payload).to_owned());
+        self.report_panic(message, payload);
+        self.force_close(Some(error));
     }
 
     fn report_panic(&self, message: &str, payload: Box<dyn Any + Send>) {
@@ -302,7 +296,9 @@ impl SocketTransport {
         if let Some(fd) = self.fd.take() {
             // Only one who has the transport, besides our caller, can ask for it later.
             if self.me.strong_count() > 1 {
-                self.own_address(Some(fd));
+                let fd = Some(fd);
+                self.own_address(&fd);
+                self.peer_address(&fd);
             }
         }
         if let Some(server) = self.server.take() {
@@ -310,17 +306,31 @@ impl SocketTransport {
         }
     }
 
-    /// The socket's own address, asked for at most once.
-    fn own_address(&self, fd: Option<Fd>) -> Option<Address> {
+    /// The socket's own address; the socket is asked at most once.
+    fn own_address(&self, fd: &Option<Fd>) -> Option<Address> {
         let known = self.rare(|rare| rare.own.clone()).flatten();
         if known.is_some() {
             return known;
         }
-        let own = names::own(fd?.as_fd()).map(Address::from);
+        let own = names::own(fd.as_ref()?.as_fd()).map(Address::from);
         if own.is_some() {
             self.with_rare(|rare| rare.own.clone_from(&own));
         }
         own
+    }
+
+    /// The peer's address, likewise. The socket knows it as long as it is open, whatever became of the
+    /// peer.
+    fn peer_address(&self, fd: &Option<Fd>) -> Option<Address> {
+        let known = self.rare(|rare| rare.peer.clone()).flatten();
+        if known.is_some() {
+            return known;
+        }
+        let peer = names::peer(fd.as_ref()?.as_fd()).map(Address::from);
+        if peer.is_some() {
+            self.with_rare(|rare| rare.peer.clone_from(&peer));
+        }
+        peer
     }
 
     /// A write that can not be sent any more is dropped; many of them are reported once.
@@ -344,6 +354,10 @@ impl Complete for SocketTransport {
 
     fn received(self: Rc<Self>, _: Key, lease: Lease) {
         self.data_arrived(lease);
+    }
+
+    fn settled(&self, sent: usize) -> bool {
+        self.settle_quietly(sent)
     }
 
     fn sent(self: Rc<Self>, _: Key, send: Op, result: i32) {
@@ -392,13 +406,8 @@ impl Transport for SocketTransport {
                 let number = self.fd().as_ref().map_or(-1, AsRawFd::as_raw_fd);
                 Some(ExtraInfo::Socket(number))
             }
-            "peername" => {
-                let inet = Address::Inet(SocketAddr::V4(self.peer));
-                let inet = self.flags.has(Flag::InetPeer).then_some(inet);
-                let other = || self.rare(|rare| rare.peer.clone()).flatten();
-                inet.or_else(other).map(ExtraInfo::Address)
-            }
-            "sockname" => self.own_address(self.fd()).map(ExtraInfo::Address),
+            "peername" => self.peer_address(&self.fd()).map(ExtraInfo::Address),
+            "sockname" => self.own_address(&self.fd()).map(ExtraInfo::Address),
             _ => None,
         }
     }
@@ -477,9 +486,14 @@ impl Transport for SocketTransport {
     }
 
     fn write_chunk(&self, chunk: Chunk) -> io::Result<()> {
-        if self.may_write(chunk.len())? {
-            let chunk = self.fit(chunk);
-            self.gather(|gather| gather.push(chunk));
+        let len = chunk.len();
+        if self.may_write(len)? {
+            if self.sending.is_some() {
+                let chunk = self.fit(chunk);
+                self.gather(|gather| gather.push(chunk));
+            } else {
+                self.gather_chunk(chunk, len);
+            }
         }
         Ok(())
     }

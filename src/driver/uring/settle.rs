@@ -64,11 +64,14 @@ impl UringDriver {
                 false => self.unsettled.partition_point(|send| send.at <= consumed),
             };
             self.counters.completed += due as u64;
-            out.extend(
-                self.unsettled
-                    .drain(..due)
-                    .map(|send| Completion::last(send.key, send.total)),
-            );
+            out.reserve(due);
+            for send in &self.unsettled[..due] {
+                out.push(Completion::last(send.key, send.total));
+            }
+            match due == self.unsettled.len() {
+                true => self.unsettled.clear(),
+                false => drop(self.unsettled.drain(..due)),
+            }
         }
         Beliefs {
             range: start..out.len(),

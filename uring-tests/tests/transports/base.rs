@@ -12,6 +12,7 @@ use ringloop::{
     ServerOptions, Transport,
 };
 use uring_tests::lab::{Lab, alone, lab, open_fds_here};
+use uring_tests::net::reset_on_close;
 use uring_tests::on_both_drivers;
 
 use crate::recorder::Call::{Data, Eof, Lost, Made, Pause, Resume};
@@ -123,6 +124,31 @@ on_both_drivers! {
             assert_eq!(transport.get_extra_info("peername"), unnamed);
             transport.abort();
             recorder.wait(Lost).await;
+        });
+    }
+
+    /// Names that nobody asked for before the peer reset the connection, or before it was lost.
+    fn trn_01_names_outlive_the_peer(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            for asked_while_open in [true, false] {
+                let (near, far) = tcp_pair();
+                let (own, peer) = (near.local_addr().unwrap(), near.peer_addr().unwrap());
+                let recorder = Recorder::new();
+                let transport = lab.transport(near, recorder.clone()).await;
+                transport.pause_reading();
+                lab.settle().await;
+                reset_on_close(&far);
+                drop(far);
+                let inet = |addr| Some(ExtraInfo::Address(Address::Inet(addr)));
+                if asked_while_open {
+                    // The socket knows of the reset, the transport does not.
+                    assert_eq!(transport.get_extra_info("peername"), inet(peer));
+                }
+                transport.abort();
+                recorder.wait(Lost).await;
+                assert_eq!(transport.get_extra_info("peername"), inet(peer));
+                assert_eq!(transport.get_extra_info("sockname"), inet(own));
+            }
         });
     }
 

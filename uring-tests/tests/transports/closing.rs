@@ -206,7 +206,9 @@ on_both_drivers! {
             for pair in Pair::BOTH {
                 let (near, far) = connected(&lab, pair).await;
                 near.transport().write(b"sent").unwrap();
-                // A task that is ready runs before what the kernel brings.
+                // Something waits for the completion, so it is not settled at once. A task that is
+                // ready runs before what the kernel brings.
+                near.transport().write_eof().unwrap();
                 lab.turns(1).await;
                 assert_eq!(near.transport().get_write_buffer_size(), 4);
                 near.transport().abort();
