@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringloop::driver::{Op, Target};
 use ringloop::event_loop::{ExceptionContext, Hints, Operation};
@@ -21,6 +21,8 @@ use ringloop::{
 use uring_tests::order::{Dropped, Order};
 use uring_tests::watch::Watch;
 use uring_tests::{TempDir, isolated, on_both_drivers, open_fds};
+
+use crate::iteration::Noted;
 
 struct Silent;
 
@@ -93,9 +95,12 @@ on_both_drivers! {
         let handle = l.call_soon(|| ()).unwrap();
         let iterations = l.iterations();
         l.close().unwrap();
-        assert!(l.time() >= before);
-        let later = l.time();
-        assert!(l.time() >= later);
+        // Its clock goes on.
+        let closed = l.time();
+        assert!(closed >= before);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_micros(100) {}
+        assert!(l.time() >= closed + 100_000);
         let future = l.create_future();
         future.set_result(1).unwrap();
         assert!(future.done());
@@ -107,6 +112,10 @@ on_both_drivers! {
         assert!(l.get_debug() && !l.is_running());
         l.call_exception_handler(ExceptionContext::new("still heard"));
         assert_eq!(l.messages(), ["still heard"]);
+        let order = Order::default();
+        let nobody = Rc::new(Noted(order.clone(), "heard"));
+        l.core().submit(Op::Nop, Target::Callback(nobody.clone()));
+        assert_eq!((order.take(), Rc::strong_count(&nobody)), (vec![], 1));
         assert_eq!(l.core().driver_kind(), kind);
         assert!(!l.core().driver_report().is_empty());
         let stats = l.stats();

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use ringloop::driver::{Complete, Event, Fd, Op, Park, Target};
@@ -18,7 +19,7 @@ use uring_tests::watch::Watch;
 const DAY: u64 = 86_400_000_000_000;
 
 /// The target of an operation: each completion is noted.
-struct Noted(Order<&'static str>, &'static str);
+pub struct Noted(pub Order<&'static str>, pub &'static str);
 
 impl Complete for Noted {
     fn complete(self: Rc<Self>, _event: Event) {
@@ -195,6 +196,25 @@ on_both_drivers! {
         );
         l.turn();
         assert_eq!(order.take(), ["from a callback", "from a timer", "from a timer"]);
+    }
+
+    /// What threads sent before the park stands before what the park brings.
+    fn calls_of_threads_run_before_what_the_driver_brings(kind: DriverKind) {
+        struct Tells(Sender<&'static str>);
+        impl Complete for Tells {
+            fn complete(self: Rc<Self>, _event: Event) {
+                self.0.send("completion").unwrap();
+            }
+        }
+        let l = Watch::new(kind);
+        l.turn();
+        let (tell, hear) = channel();
+        l.core().submit(Op::Nop, Target::Callback(Rc::new(Tells(tell.clone()))));
+        let handle = l.handle();
+        let call = move || tell.send("call").unwrap();
+        std::thread::spawn(move || handle.call_soon_threadsafe(call).unwrap()).join().unwrap();
+        l.turn();
+        assert!(hear.try_iter().eq(["call", "completion"]));
     }
 
     /// However much is ready, what other threads and the kernel bring is taken in between.
