@@ -30,7 +30,8 @@ impl WakeFlag {
     /// From any thread. True: the caller writes.
     #[must_use = "nobody else writes"]
     pub(super) fn raise(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
+        // Release: what was done before is seen by the lowering behind this call, over all calls between.
+        !self.0.swap(true, Ordering::Release)
     }
 
     /// Whether somebody called; may be late.
@@ -42,7 +43,8 @@ impl WakeFlag {
     /// The driver notices. Whether somebody had called.
     #[inline]
     pub(super) fn lower(&self) -> bool {
-        self.0.swap(false, Ordering::AcqRel)
+        // Acquire: what was done before the calls that it sees. It tells them nothing.
+        self.0.swap(false, Ordering::Acquire)
     }
 }
 
