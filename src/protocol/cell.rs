@@ -4,13 +4,15 @@ use super::callbacks::{BaseProtocol, Protocol};
 use super::transport::Transport;
 use crate::driver::Lease;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
 /// The callbacks of a protocol, with `&mut self`; made a [`Protocol`] by [`ProtocolCell`].
 ///
-/// `write` may call [`pause_writing`](Self::pause_writing) while another callback runs; that call
-/// is delivered right after the running callback returned.
+/// A write may cause [`pause_writing`](Self::pause_writing) while another callback runs, which may be
+/// [`resume_writing`](Self::resume_writing); that call is delivered right after the running callback
+/// returned, or, where that panicked, before the next one.
 pub trait ProtocolMut: 'static {
     /// As [`BaseProtocol::connection_made`].
     fn connection_made(&mut self, transport: Rc<dyn Transport>) {
@@ -35,8 +37,9 @@ pub trait ProtocolMut: 'static {
 /// Adapts a [`ProtocolMut`].
 pub struct ProtocolCell<P> {
     protocol: RefCell<P>,
-    /// Calls of pause (`true`) and resume that came while a callback ran.
-    late: RefCell<Vec<bool>>,
+    /// Calls of pause (`true`) and resume that were not delivered yet, in order: those that came while a
+    /// callback ran.
+    late: RefCell<VecDeque<bool>>,
 }
 
 impl<P: ProtocolMut> ProtocolCell<P> {
@@ -49,23 +52,26 @@ impl<P: ProtocolMut> ProtocolCell<P> {
     }
 
     fn call<R>(&self, f: impl FnOnce(&mut P) -> R) -> R {
+        self.catch_up();
         let result = f(&mut self.protocol.borrow_mut());
-        loop {
-            let late = std::mem::take(&mut *self.late.borrow_mut());
-            if late.is_empty() {
-                return result;
-            }
-            for pause in late {
-                self.flow(pause);
-            }
-        }
+        self.catch_up();
+        result
     }
 
     fn flow(&self, pause: bool) {
-        match self.protocol.try_borrow_mut() {
-            Ok(mut protocol) if pause => protocol.pause_writing(),
-            Ok(mut protocol) => protocol.resume_writing(),
-            Err(_) => self.late.borrow_mut().push(pause),
+        self.late.borrow_mut().push_back(pause);
+        self.catch_up();
+    }
+
+    /// Delivers what was not, unless a callback runs.
+    fn catch_up(&self) {
+        while let Ok(mut protocol) = self.protocol.try_borrow_mut() {
+            let next = self.late.borrow_mut().pop_front();
+            match next {
+                Some(true) => protocol.pause_writing(),
+                Some(false) => protocol.resume_writing(),
+                None => return,
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod base;
 mod buffered;
+mod cells;
 mod closing;
 mod flow;
 mod leases;
