@@ -7,8 +7,9 @@
 //!
 //! **Guarantees.** When it returns, nothing of the loop is left but what the kernel did not give
 //! back in time; that is leaked on purpose, named and counted. Descriptors of the loop itself are
-//! closed. Destructors of the program's things run without any borrow held: they may ask the closed
-//! loop what they like, and their panics are reported and stop nothing.
+//! closed. What was written to a transport in the last iteration is sent as far as the socket takes it.
+//! Destructors of the program's things run without any borrow held: they may ask the closed loop what
+//! they like, and their panics are reported and keep nothing else from its end.
 
 use super::core::Core;
 use super::exception::ExceptionContext;

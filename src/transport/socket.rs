@@ -269,12 +269,6 @@ impl SocketTransport {
 
     /// Delivers `connection_lost` and lets go of everything, even when that leaves the loop.
     fn lost(&self, error: Option<io::Error>) {
-        struct Dispose<'a>(&'a SocketTransport);
-        impl Drop for Dispose<'_> {
-            fn drop(&mut self) {
-                self.0.dispose();
-            }
-        }
         let _dispose = Dispose(self);
         if let Some(protocol) = self.protocol() {
             self.call("Exception in callback connection_lost", || {
@@ -347,6 +341,15 @@ impl SocketTransport {
     }
 }
 
+/// Lets go of everything, also when a loop exit leaves.
+struct Dispose<'a>(&'a SocketTransport);
+
+impl Drop for Dispose<'_> {
+    fn drop(&mut self) {
+        self.0.dispose();
+    }
+}
+
 impl Complete for SocketTransport {
     fn complete(self: Rc<Self>, event: Event) {
         self.receive_ended(event);
@@ -384,11 +387,19 @@ impl Start for SocketTransport {
 impl LoopClosed for SocketTransport {
     /// Not a close: who dropped it open is told so.
     fn loop_closed(&self) {
+        let _dispose = Dispose(self);
         self.flags.set(Flag::Lost);
-        drop(self.pending.take());
+        let pending = self.pending.take();
+        let behind = self.sending.is_some();
         self.sending.clear();
         self.left.set(0);
-        self.dispose();
+        let Some(mut gather) = pending else { return };
+        // The last iteration sends no more; asyncio's write has sent by then. What waits behind a send
+        // that the socket did not take whole is lost with that.
+        if !behind && let Some(fd) = self.fd() {
+            let _ = gather.send_now(fd.as_fd());
+        }
+        self.core.give_gather(gather);
     }
 }
 

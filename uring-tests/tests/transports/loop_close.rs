@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 
+use bytes::Bytes;
 use ringloop::task::{LoopExit, exit_loop};
 use ringloop::{
     BaseProtocol, Builder, EventLoopExt, ExtraInfo, Lease, Protocol, ServerOptions, Transport,
@@ -159,6 +160,81 @@ on_both_drivers! {
             drop(lab.messages());
             drop(kept);
             lab.close();
+        });
+    }
+
+    /// A write sends at once, as far as the program can see: nothing is lost with a loop that runs no
+    /// further iteration. What waits behind bytes that the socket did not take goes nowhere.
+    fn tso_07_what_was_written_last_is_sent(kind: DriverKind) {
+        alone(|| {
+            for (pair, closing) in Pair::BOTH.into_iter().zip([false, true]) {
+                let lab = Lab::new(&Builder::new().driver(kind));
+                let inner = lab.clone();
+                let (far, full) = lab.run(async move {
+                    let (socket, full) = pair.open();
+                    let backed_up = inner.transport(socket, Recorder::new()).await;
+                    backed_up.write(&pattern(FLOOD)).unwrap();
+                    inner.settle().await;
+                    assert!(backed_up.get_write_buffer_size() > 0);
+                    backed_up.write(b"behind").unwrap();
+                    let (near, far) = pair.open();
+                    let transport = inner.transport(near, Recorder::new()).await;
+                    transport.write(b"last").unwrap();
+                    transport.write(b" words").unwrap();
+                    if closing {
+                        transport.close();
+                    }
+                    (far, full)
+                });
+                lab.event_loop.close().unwrap();
+                assert_eq!(read_all(far).join().unwrap(), (b"last words".to_vec(), None));
+                let (bytes, _) = read_all(full).join().unwrap();
+                assert!(pattern(FLOOD).starts_with(&bytes), "a gap of {} bytes", FLOOD - bytes.len());
+                lab.close();
+            }
+        });
+    }
+
+    /// The destructor of what was written panics, when it was sent and when it was not.
+    fn bytes_that_panic_keep_no_socket_open(kind: DriverKind) {
+        struct Bomb(Vec<u8>);
+        impl AsRef<[u8]> for Bomb {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                assert!(std::thread::panicking(), "boom");
+            }
+        }
+        alone(|| {
+            for backed_up in [false, true] {
+                let lab = Lab::new(&Builder::new().driver(kind));
+                let inner = lab.clone();
+                let (far, recorder) = lab.run(async move {
+                    let (near, far) = unix_pair();
+                    let recorder = Recorder::new();
+                    let transport = inner.transport(near, recorder.clone()).await;
+                    if backed_up {
+                        transport.write(&pattern(FLOOD)).unwrap();
+                        inner.settle().await;
+                    }
+                    let bomb = Bytes::from_owner(Bomb(b"last words".to_vec()));
+                    transport.write_chunk(bomb.into()).unwrap();
+                    (far, recorder)
+                });
+                lab.event_loop.close().unwrap();
+                assert_eq!(recorder.transport().get_extra_info("socket"), CLOSED);
+                let (bytes, end) = read_all(far).join().unwrap();
+                assert_eq!(end, None);
+                if !backed_up {
+                    assert_eq!(bytes, b"last words");
+                }
+                assert_eq!(lab.messages(), ["panic while dropping what an operation owned"]);
+                drop(recorder);
+                lab.close();
+            }
         });
     }
 
