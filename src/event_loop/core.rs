@@ -23,7 +23,6 @@ use crate::driver::{
 use crate::ready::{ReadyEntry, ReadyQueue};
 use crate::task::{
     CallBody, CallKey, CallOnce, Callbacks, Context, LocalTask, PlainBell, Report, TaskHost, Tasks,
-    all_tasks,
 };
 use slab::Slab;
 use std::any::Any;
@@ -81,8 +80,8 @@ pub struct Core {
     /// the kernel bring.
     pub(super) attention: Cell<bool>,
     pub(super) slow_callback: Cell<u64>,
-    /// The loop stops when no task is left.
-    pub(super) stop_when_idle: Cell<bool>,
+    /// What the run waits for that ends the program; see `cancel_all`.
+    pub(super) awaited: RefCell<Option<Vec<LocalTask>>>,
     pub(super) leaked: Cell<usize>,
     // Boxed, because an operation holds the box: the kernel points into it.
     #[expect(clippy::vec_box)]
@@ -130,7 +129,7 @@ impl Core {
             submitted: Cell::new(false),
             attention: Cell::new(true),
             slow_callback: Cell::new(super::iteration::SLOW_CALLBACK),
-            stop_when_idle: Cell::new(false),
+            awaited: RefCell::default(),
             leaked: Cell::new(0),
             gathers: RefCell::default(),
             starting: Starting::default(),
@@ -469,26 +468,6 @@ impl Core {
         if gathers.len() < SPARE_GATHERS {
             gathers.push(gather);
         }
-    }
-
-    /// Cancels every task of the loop; how many there are.
-    pub(crate) fn cancel_all_tasks(&self) -> usize {
-        let tasks = all_tasks(Some(self.tasks.loop_id())).unwrap_or_default();
-        let local = tasks.iter().filter_map(|task| self.tasks.local(task));
-        local.filter(LocalTask::cancel).count()
-    }
-
-    /// Whether the run ends with this iteration.
-    pub(super) fn is_to_stop(&self) -> bool {
-        self.stopping.get() || (self.stop_when_idle.get() && self.tasks.is_empty())
-    }
-
-    /// Calls `run`, which runs the loop; it stops when no task is left.
-    pub(crate) fn run_until_idle<R>(&self, run: impl FnOnce() -> R) -> R {
-        self.stop_when_idle.set(true);
-        let result = run();
-        self.stop_when_idle.set(false);
-        result
     }
 }
 

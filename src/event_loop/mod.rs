@@ -21,6 +21,7 @@ mod abstract_event_loop;
 mod accept;
 mod base;
 mod bells;
+mod cancel_all;
 mod close;
 mod concurrent;
 mod connect;

@@ -186,7 +186,8 @@ impl Runner {
     /// runner does the same, also when a loop exit leaves a run.
     ///
     /// Panics of tasks that clean up are reported to the loop's exception handler. Tasks that are
-    /// cancelled and go on for ever keep it from returning, as in asyncio. Where another loop runs in
+    /// cancelled and go on for ever keep it from returning, as in asyncio. Tasks that they start are neither
+    /// cancelled nor waited for: what is left of them is destroyed with the loop, and reported. Where another loop runs in
     /// this thread, nothing can be waited for: what is left is dropped.
     ///
     /// # Errors
@@ -229,9 +230,7 @@ fn clean_up(event_loop: &Rc<dyn AbstractEventLoop>) {
         let message = "the loop failed while a runner waited for what it had cancelled";
         event_loop.call_exception_handler(ExceptionContext::error(message, error));
     };
-    if core.cancel_all_tasks() > 0
-        && let Err(error) = core.run_until_idle(|| event_loop.run_forever())
-    {
+    if let Err(error) = core.cancel_all_tasks(|| event_loop.run_forever()) {
         return failed(error);
     }
     let ending = event_loop.shutdown_default_executor(Some(EXECUTOR_DEADLINE));
