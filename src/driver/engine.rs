@@ -5,8 +5,8 @@
 //!   and nothing else: no safe code reaches the memory of an operation in flight, or makes a
 //!   completion that the driver did not report.
 //! * **Takes keep their order.** A receive or an accept that nobody waits for any more may still bring
-//!   something. Until it has, a later one on the same descriptor is held back; then it gets what was
-//!   brought, before anything that is still in the socket. So no byte overtakes another, whoever gave up
+//!   something. Until it has, later ones on the same descriptor are held back, in their order; then they
+//!   get what was brought, before anything that is still in the socket. So no byte overtakes another, whoever gave up
 //!   what, and the stash of a descriptor ([`Fd`](super::Fd)) needs nobody's attention.
 //! * An engine is closed by [`close`](Engine::close). Dropped without, it leaks what is in flight
 //!   on purpose (trap T2).
@@ -14,7 +14,8 @@
 //! ```text
 //!  start ─┬──────────────────────────────▶ driver ──park──▶ completions ──▶ table: who hears?
 //!         │ orphaned take on the same fd,      ▲                 ▲
-//!         │ or its stash is not empty          │ nothing left    │ what the stash has
+//!         │ its stash is not empty, or         │ nothing left    │ what the stash has
+//!         │ another is held for it             │                 │
 //!         └────────────▶ held ─────────────────┴──(next park)────┘
 //! ```
 //!
@@ -99,7 +100,7 @@ impl Engine {
             }
             return key;
         }
-        let waits = op.takes().is_some_and(|fd| fd.is_disturbed());
+        let waits = (op.takes()).is_some_and(|fd| fd.is_disturbed() || self.holds_for(fd));
         let key = self.table.insert(op, target);
         if waits {
             self.held.push(key);
@@ -124,6 +125,16 @@ impl Engine {
         // SAFETY: as in `submit`.
         unsafe { self.driver.submit(key, op) };
         key
+    }
+
+    /// Whether a take on this descriptor is held back.
+    #[inline]
+    fn holds_for(&mut self, fd: &Fd) -> bool {
+        let Self { held, table, .. } = self;
+        held.iter().any(|key| {
+            let take = table.op_mut(*key).and_then(|op| op.takes());
+            take.is_some_and(|held| held.id() == fd.id())
+        })
     }
 
     #[inline]

@@ -145,6 +145,32 @@ on_both_drivers! {
         assert_eq!(rig.engine.in_flight(), 0);
     }
 
+    /// The orphan is over and has left nothing, and the receive behind it has not been let go yet.
+    fn a_receive_waits_for_those_that_wait(kind: DriverKind) {
+        let mut rig = Rig::open(kind);
+        for later_multi in [false, true] {
+            let (mut peer, ours) = UnixStream::pair().unwrap();
+            let ours = fd(ours);
+            let orphan = rig.submit(recv(&ours, 1));
+            rig.settle();
+            rig.drop_future(orphan);
+            let first = rig.submit(recv(&ours, 1));
+            while rig.engine.in_flight() > 1 {
+                rig.poll();
+            }
+            let second = rig.submit(if later_multi { multi(&ours) } else { recv(&ours, 1) });
+            peer.write_all(b"1").unwrap();
+            assert_eq!(received(&rig.wait(first)), b"1");
+            assert!(rig.try_take(second).is_none());
+            peer.write_all(b"2").unwrap();
+            assert_eq!(take(&mut rig, second), b"2");
+            drop(peer);
+            if later_multi {
+                assert_eq!(rig.result(second), 0);
+            }
+        }
+    }
+
     fn an_accept_gets_the_connections_of_orphans_first(kind: DriverKind) {
         let mut rig = Rig::open(kind);
         for goes_on in [false, true] {
