@@ -279,13 +279,16 @@ impl Fd {
     }
 
     /// Moves stashed bytes to `buf`: how many, or the stashed end (0 or a negated errno), or
-    /// `None` when nothing is kept.
+    /// `None` when nothing is kept. An empty `buf` gets 0 and takes nothing, not even the end.
     ///
     /// There is no need to call it before a receive, which gets them by itself.
     pub fn take_bytes(&self, buf: &mut [u8]) -> Option<i32> {
         self.with_stash(|stash| {
             if stash.bytes.is_empty() {
-                return stash.end.take();
+                return match buf.is_empty() {
+                    true => stash.end.map(|_| 0),
+                    false => stash.end.take(),
+                };
             }
             let n = buf.len().min(stash.bytes.len());
             for (to, from) in buf.iter_mut().zip(stash.bytes.drain(..n)) {

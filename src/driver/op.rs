@@ -201,6 +201,8 @@ impl Op {
                 None => fd.stash_end(result),
             },
             Self::Recv { fd, buf } => match usize::try_from(result) {
+                // It had no room: that is no end.
+                Ok(0) if buf.is_empty() => {}
                 Ok(0) => fd.stash_end(0),
                 Ok(n) => fd.stash_bytes_first(&buf[..n]),
                 Err(_) if result == -libc::ECANCELED => {}

@@ -171,6 +171,43 @@ on_both_drivers! {
         }
     }
 
+    /// Zero bytes are what it asked for, and no end.
+    fn an_orphan_without_room_meets_no_end(kind: DriverKind) {
+        let mut rig = Rig::open(kind);
+        let (mut peer, ours) = UnixStream::pair().unwrap();
+        let ours = fd(ours);
+        peer.write_all(b"x").unwrap();
+        let orphan = rig.submit(recv(&ours, 0));
+        forget(&mut rig, orphan);
+        rig.settle();
+        assert_eq!(received(&rig.run(recv(&ours, 4))), b"x");
+    }
+
+    /// What is kept stays for one that has.
+    fn a_receive_without_room_takes_nothing(kind: DriverKind) {
+        let mut rig = Rig::open(kind);
+        let (mut peer, ours) = UnixStream::pair().unwrap();
+        let ours = fd(ours);
+        for bytes in [&b"kept"[..], b""] {
+            let orphan = rig.submit(recv(&ours, 9));
+            rig.settle();
+            forget(&mut rig, orphan);
+            match bytes {
+                [] => peer.shutdown(Shutdown::Write).unwrap(),
+                bytes => peer.write_all(bytes).unwrap(),
+            }
+            while rig.engine.in_flight() > 0 {
+                rig.park(Park::Forever);
+            }
+            assert_eq!(rig.run(recv(&ours, 0)).result, 0);
+            let mut buf = [0; 9];
+            assert_eq!(ours.take_bytes(&mut []), Some(0));
+            assert_eq!(ours.take_bytes(&mut buf), Some(bytes.len() as i32));
+            assert_eq!(&buf[..bytes.len()], bytes);
+            assert_eq!(ours.take_bytes(&mut []), None);
+        }
+    }
+
     fn an_accept_gets_the_connections_of_orphans_first(kind: DriverKind) {
         let mut rig = Rig::open(kind);
         for goes_on in [false, true] {
