@@ -68,11 +68,21 @@ impl Drop for Fd {
     #[inline]
     fn drop(&mut self) {
         let holders = &self.inner().holders;
-        holders.set(holders.get() - 1);
-        if holders.get() == 0 {
-            // SAFETY: made by `Box::leak` in `new`; nobody else points there any more.
-            drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        let left = holders.get() - 1;
+        holders.set(left);
+        if left == 0 {
+            self.free();
         }
+    }
+}
+
+impl Fd {
+    /// The last one goes. Not part of what every message comes by.
+    #[cold]
+    #[inline(never)]
+    fn free(&mut self) {
+        // SAFETY: made by `Box::leak` in `new`; the count says that nobody else points there.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 
