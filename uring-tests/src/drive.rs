@@ -152,6 +152,37 @@ impl Rig {
         self.wait(key)
     }
 
+    /// Submits a send that the park does not sleep on.
+    pub fn send_now(&mut self, fd: &Fd, bytes: impl Into<Vec<u8>>) -> Key {
+        let mut op = send(fd, bytes, true);
+        if let Op::Send { urgent, .. } = &mut op {
+            *urgent = true;
+        }
+        self.submit(op)
+    }
+
+    /// Sends until the socket is full; how many bytes it took. A TCP socket may get room again by
+    /// itself, when an acknowledgement comes late.
+    pub fn fill(&mut self, socket: &Fd) -> usize {
+        self.fill_with(socket, |_| vec![0; 1 << 20])
+    }
+
+    /// The same with what `next` gives from so many bytes on.
+    ///
+    /// # Panics
+    /// When the socket fails.
+    pub fn fill_with(&mut self, socket: &Fd, next: impl Fn(usize) -> Vec<u8>) -> usize {
+        let mut taken = 0;
+        loop {
+            let sent = self.send_now(socket, next(taken));
+            self.poll();
+            match self.result(sent) {
+                full if full == -libc::EAGAIN => return taken,
+                part => taken += usize::try_from(part).expect("the socket works"),
+            }
+        }
+    }
+
     /// The oldest event of `key` that was not taken yet.
     pub fn try_take(&mut self, key: Key) -> Option<Event> {
         let mut events = self.log.events.borrow_mut();

@@ -9,28 +9,32 @@
 //! |---|---|
 //! | `run.rs` | runs one variant of one test: leg, name, watchdog |
 //! | `leg.rs` | in which container leg this process is, and what the kernel answers there |
-//! | `heap.rs` | an allocator that counts |
 //! | `isolated.rs` | a test in a process of its own; its descriptors, its forks |
-//! | `layer.rs` | drivers in front of others |
+//! | | **loops and drivers** |
 //! | `lab.rs` | a loop for one test, and the proof that nothing is left of it |
-//! | `drive.rs` | drives a driver by hand |
-//! | `give_up.rs` | the ways in which a wait can be given up |
-//! | `meeting.rs` | threads that wait for each other |
-//! | `moments.rs` | every place of an iteration at which something can happen |
-//! | `peer.rs` | the other end of a connection |
-//! | `net.rs` | loops, protocols and sockets for tests of connections and servers |
-//! | `wrapped.rs` | a loop that can be told to answer otherwise |
-//! | `example.rs` | where the built examples are, and what they say |
-//! | `order.rs` | what happened, in order |
-//! | `tasks.rs` | what tests of tasks say in a word |
 //! | `watch.rs` | a loop that is watched, and whose clock may be turned by hand |
-//! | `worlds.rs` | runs them on loops that are looked over at their end |
+//! | `wrapped.rs` | a loop that can be told to answer otherwise |
+//! | `drive.rs` | drives a driver by hand |
+//! | `layer.rs` | drivers in front of others |
+//! | | **what tests say** |
+//! | `tasks.rs` | what tests of tasks say in a word |
+//! | `order.rs` | what happened, in order |
+//! | `heap.rs` | an allocator that counts |
+//! | `net.rs` | protocols and sockets for tests of connections and servers |
+//! | `peer.rs` | the other end of a connection |
+//! | `meeting.rs` | threads that wait for each other |
+//! | `example.rs` | where the built examples are, and what they say |
+//! | `scene.rs` | programs that tests talk to |
 //! | `temp.rs` | a directory that goes away |
-//! | `rng.rs` | seeded pseudo-random numbers |
+//! | | **what goes wrong** |
+//! | `give_up.rs` | the ways in which a wait can be given up |
+//! | `moments.rs` | every place of an iteration at which something can happen |
 //! | `seccomp.rs` | system calls that a filter refuses |
 //! | `signals.rs` | a storm of signals |
-//! | `scene.rs` | programs that tests talk to |
+//! | | **by chance** |
+//! | `rng.rs` | seeded pseudo-random numbers |
 //! | `seeds.rs` | many small worlds, each from a seed that makes it again |
+//! | `worlds.rs` | runs them on loops that are looked over at their end |
 
 pub mod drive;
 mod example;

@@ -8,7 +8,6 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::mpsc::channel;
-use std::time::Duration;
 
 use ringloop::event_loop::Future;
 use ringloop::protocol::{BaseProtocol, Protocol};
@@ -18,6 +17,7 @@ use ringloop::{
     Transport, block_on, create_task, get_running_loop, task_group, timeout, yield_now,
 };
 use uring_tests::heap::{self, Counting};
+use uring_tests::tasks::HOUR;
 use uring_tests::{DriverKind, on_both_drivers};
 
 #[global_allocator]
@@ -275,7 +275,7 @@ on_both_drivers! {
         }
         async fn limited() -> u64 {
             let before = heap::taken();
-            let limited = timeout(Duration::from_secs(3600), yield_now());
+            let limited = timeout(HOUR, yield_now());
             limited.await.expect("in time").expect("not cancelled");
             heap::taken() - before
         }

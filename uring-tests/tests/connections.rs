@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::rc::Rc;
-use std::time::Duration;
 
 use ringloop::event_loop::{BindError, ConnectErrors, Family, Hints, SocketType};
 use ringloop::{AbstractEventLoop, ConnectOptions, EventLoopExt, JoinError, yield_now};
@@ -11,6 +10,7 @@ use uring_tests::net::{
     Recorder, Seen, Silent, as_stream, assert_cancelled, has_ipv6, inet, own_addr, refusing,
     run_loop, run_on, settled_fds,
 };
+use uring_tests::tasks::HOUR;
 use uring_tests::wrapped::{Wrapper, stream};
 use uring_tests::{isolated, on_both_drivers, open_fds};
 
@@ -179,13 +179,12 @@ on_both_drivers! {
                 failure(&event_loop, ConnectOptions::from(refuses)).await;
                 assert_eq!(settled_fds(before).await, before);
 
-                let hour = Duration::from_secs(3600);
                 let options = || ConnectOptions::new("both", 0);
                 for (options, abort) in [
                     (options(), false),
-                    (options().happy_eyeballs_delay(hour), false),
+                    (options().happy_eyeballs_delay(HOUR), false),
                     (options(), true),
-                    (options().happy_eyeballs_delay(hour), true),
+                    (options().happy_eyeballs_delay(HOUR), true),
                 ] {
                     let connecting = event_loop.create_connection(Recorder::new, options);
                     let task = event_loop.create_task(connecting).expect("the loop runs");
@@ -218,8 +217,7 @@ on_both_drivers! {
             let event_loop: Rc<dyn AbstractEventLoop> = wrapper.clone();
             run_loop(&event_loop.clone(), async move {
                 let before = open_fds();
-                let hour = Duration::from_secs(3600);
-                let options = ConnectOptions::new("all", 0).happy_eyeballs_delay(hour);
+                let options = ConnectOptions::new("all", 0).happy_eyeballs_delay(HOUR);
                 let connecting = event_loop.create_connection(Recorder::new, options);
                 let (transport, protocol) = connecting.await.expect("the last one listens");
                 assert_eq!(inet(&transport, "peername"), good);
@@ -240,14 +238,13 @@ on_both_drivers! {
         wrapper.resolve_to(&[&refusing, &refusing, &good.to_string()]);
         let event_loop: Rc<dyn AbstractEventLoop> = wrapper;
         run_loop(&event_loop.clone(), async move {
-            let hour = Duration::from_secs(3600);
-            let options = ConnectOptions::new("all", 0).happy_eyeballs_delay(hour);
+            let options = ConnectOptions::new("all", 0).happy_eyeballs_delay(HOUR);
             let connecting = event_loop.create_connection(Recorder::new, options);
             let (transport, _) = connecting.await.expect("the last one listens");
             assert_eq!(inet(&transport, "peername"), good);
 
             // All fail: the errors of all attempts.
-            let options = ConnectOptions::from(refuses).happy_eyeballs_delay(hour);
+            let options = ConnectOptions::from(refuses).happy_eyeballs_delay(HOUR);
             let error = failure(&event_loop, options).await;
             assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
         });

@@ -8,6 +8,7 @@ use ringloop::task::{TaskOptions, current};
 use ringloop::{Context, ContextVar, EventLoopExt, copy_context, yield_now};
 use uring_tests::lab::lab;
 use uring_tests::on_both_drivers;
+use uring_tests::tasks::HOUR;
 
 static VAR: ContextVar<i32> = ContextVar::new("var");
 
@@ -149,7 +150,7 @@ on_both_drivers! {
             let l = lab.event_loop.clone();
             VAR.set(1);
             let soon = l.call_soon(|| {}).unwrap();
-            let later = l.call_later(Duration::from_secs(3600), || {}).unwrap();
+            let later = l.call_later(HOUR, || {}).unwrap();
             VAR.set(2);
             assert_eq!(VAR.get_in(&soon.get_context().unwrap()), Some(1));
             assert_eq!(VAR.get_in(&later.get_context().unwrap()), Some(1));

@@ -3,13 +3,12 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
 use ringloop::driver::{Event, Key, Op, Park};
 use ringloop::sys::socket::poll_now;
 use uring_tests::drive::{Rig, fd, recv, send, tcp_pair};
 use uring_tests::on_both_drivers;
-
-use crate::send_now;
 
 /// Everything that waits on its own: an operation of each kind, and what keeps it waiting.
 fn waiting(rig: &mut Rig) -> (Vec<Key>, Vec<OwnedFd>) {
@@ -20,16 +19,10 @@ fn waiting(rig: &mut Rig) -> (Vec<Key>, Vec<OwnedFd>) {
     let (other, quiet) = tcp_pair().unwrap();
     let quiet = fd(quiet);
     let events = libc::POLLIN as u32;
-    // A socket that is full.
-    let (full_peer, full) = tcp_pair().unwrap();
+    // A socket that is full, and stays so.
+    let (full_peer, full) = UnixStream::pair().unwrap();
     let full = fd(full);
-    loop {
-        let sent = send_now(rig, &full, vec![0; 1 << 20]);
-        rig.poll();
-        if rig.result(sent) == -libc::EAGAIN {
-            break;
-        }
-    }
+    rig.fill(&full);
     let ops = [
         recv(&far, 16),
         Op::Poll {
@@ -147,7 +140,7 @@ on_both_drivers! {
         let mut rig = Rig::open(kind);
         let (mut peer, ours) = tcp_pair().unwrap();
         let ours = fd(ours);
-        let sent = send_now(&mut rig, &ours, *b"inline");
+        let sent = rig.send_now(&ours, *b"inline");
         rig.cancel(sent);
         rig.poll();
         // An inline send is over before the cancel can reach it.

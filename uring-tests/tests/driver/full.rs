@@ -13,8 +13,6 @@ use uring_tests::drive::{Rig, fd, pattern, send, tcp_pair};
 use uring_tests::net::shrink;
 use uring_tests::on_both_drivers;
 
-use crate::send_now;
-
 /// What has ended on a full socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
@@ -56,24 +54,11 @@ fn pair(tcp: bool) -> (UnixStream, Fd) {
     (UnixStream::from(peer), fd(ours))
 }
 
-/// Sends until the socket takes nothing; how many bytes of the pattern it took.
-fn fill(rig: &mut Rig, socket: &Fd, bytes: &[u8]) -> usize {
-    let mut sent = 0;
-    loop {
-        let key = send_now(rig, socket, &bytes[sent..]);
-        rig.poll();
-        match rig.result(key) {
-            result if result == -libc::EAGAIN => return sent,
-            result => sent += usize::try_from(result).unwrap(),
-        }
-    }
-}
-
 /// A send that waits, with one direction ended. (The TCP socket may get room again, by an
 /// acknowledgement that comes late; then the send completes with a count.)
 fn waiting(rig: &mut Rig, tcp: bool, ended: Ended, bytes: &[u8]) -> (UnixStream, Fd, Key, usize) {
     let (peer, ours) = pair(tcp);
-    let mut filled = fill(rig, &ours, bytes);
+    let mut filled = rig.fill_with(&ours, |sent| bytes[sent..].to_vec());
     match ended {
         PeerBefore => peer.shutdown(Shutdown::Write).unwrap(),
         OursBefore => {

@@ -8,8 +8,6 @@ use ringloop::driver::{BUFFER_SIZE, Op, Park};
 use uring_tests::drive::{Rig, fd, pattern, received, recv, send, tcp_pair};
 use uring_tests::on_both_drivers;
 
-use crate::send_now;
-
 on_both_drivers! {
     fn a_receive_ends_with_the_stream(kind: DriverKind) {
         let mut rig = Rig::open(kind);
@@ -50,7 +48,7 @@ on_both_drivers! {
         let (peer, ours) = tcp_pair().unwrap();
         let ours = fd(ours);
         let key = rig.submit(Op::RecvMulti { fd: ours.clone() });
-        assert_eq!({ let sent = send_now(&mut rig, &ours, *b"unread"); rig.poll(); rig.result(sent) }, 6);
+        assert_eq!({ let sent = rig.send_now(&ours, *b"unread"); rig.poll(); rig.result(sent) }, 6);
         // Closing with unread bytes resets the connection.
         drop(peer);
         assert_eq!(rig.result(key), -libc::ECONNRESET);
@@ -106,7 +104,7 @@ on_both_drivers! {
         let (mut sent, mut inline) = (0, true);
         while sent < bytes.len() {
             let key = match inline {
-                true => send_now(&mut rig, &ours, &bytes[sent..]),
+                true => rig.send_now(&ours, &bytes[sent..]),
                 false => rig.submit(send(&ours, &bytes[sent..], false)),
             };
             match rig.result(key) {
@@ -133,9 +131,9 @@ on_both_drivers! {
             } else {
                 tcp_pair().map(|(a, b)| (Box::new(a) as _, fd(b))).unwrap()
             };
-            let before = send_now(&mut rig, &ours, *b"before");
+            let before = rig.send_now(&ours, *b"before");
             let shutdown = rig.submit(Op::Shutdown { fd: ours.clone(), how: Shutdown::Write });
-            let after = send_now(&mut rig, &ours, *b"after");
+            let after = rig.send_now(&ours, *b"after");
             rig.poll();
             assert_eq!(rig.result(before), 6);
             assert_eq!(rig.result(shutdown), 0);

@@ -6,21 +6,9 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 
 use ringloop::driver::epoll::EpollOptions;
-use ringloop::driver::{Fd, Op, Park};
-use uring_tests::drive::{Rig, fd, gather, pattern, send, tcp_pair};
+use ringloop::driver::{Op, Park};
+use uring_tests::drive::{fd, gather, pattern, send, tcp_pair};
 use uring_tests::with_rig;
-
-/// Fills the socket; what it took.
-fn fill(rig: &mut Rig, fd: &Fd) -> usize {
-    let mut taken = 0;
-    loop {
-        let key = rig.submit(send(fd, vec![7; 1 << 20], true));
-        match rig.result(key) {
-            full if full == -libc::EAGAIN => return taken,
-            part => taken += usize::try_from(part).unwrap(),
-        }
-    }
-}
 
 with_rig! { Epoll:
     fn a_whole_inline_send_alone_does_not_end_the_wait(rig = EpollOptions::default()) {
@@ -57,7 +45,7 @@ with_rig! { Epoll:
         assert_eq!(rig.park(Park::Forever), 1);
         let part = rig.try_take(sent).unwrap().result;
         assert!(part > 0 && part < 1 << 20, "{part}");
-        fill(rig, &far);
+        rig.fill(&far);
         let sent = rig.submit(send(&far, *b"x", true));
         assert_eq!(rig.park(Park::Forever), 1);
         assert_eq!(rig.try_take(sent).unwrap().result, -libc::EAGAIN);
@@ -66,7 +54,7 @@ with_rig! { Epoll:
     fn what_is_behind_a_waiting_send_does_not_overtake_it(rig = EpollOptions::default()) {
         let (mut near, far) = UnixStream::pair().unwrap();
         let far = fd(far);
-        let filled = fill(rig, &far);
+        let filled = rig.fill(&far);
         let first = rig.submit(send(&far, b"first".to_vec(), false));
         let second = rig.submit(send(&far, b"second".to_vec(), false));
         rig.settle();
@@ -108,7 +96,7 @@ with_rig! { Epoll:
     fn room_that_nobody_waits_for_wakes_nobody(rig = EpollOptions::default()) {
         let (mut near, far) = UnixStream::pair().unwrap();
         let far = fd(far);
-        let filled = fill(rig, &far);
+        let filled = rig.fill(&far);
         let waits = rig.submit(send(&far, b"x".to_vec(), false));
         rig.settle();
         let mut sink = vec![0; filled];
@@ -128,7 +116,7 @@ with_rig! { Epoll:
         rig.park(Park::Until(rig.driver().now() + 1_000_000));
         assert_eq!(rig.driver().counters().enters - before, 2);
         // The interest comes back with the next full socket.
-        let filled = fill(rig, &far);
+        let filled = rig.fill(&far);
         let waits = rig.submit(send(&far, b"x".to_vec(), false));
         rig.settle();
         let mut sink = vec![0; filled];

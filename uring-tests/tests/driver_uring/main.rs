@@ -13,17 +13,8 @@ mod waking;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use ringloop::driver::{Fd, Key, Op};
+use ringloop::driver::Op;
 use uring_tests::drive::{Rig, fd, pattern, received, recv, send, tcp_pair};
-
-/// A send that the park does not sleep on.
-fn send_now(rig: &mut Rig, fd: &Fd, bytes: impl Into<Vec<u8>>) -> Key {
-    let mut op = send(fd, bytes, true);
-    if let Op::Send { urgent, .. } = &mut op {
-        *urgent = true;
-    }
-    rig.submit(op)
-}
 
 /// Sends, receives and ends on TCP and Unix sockets: what must work on every rung.
 fn exercise(rig: &mut Rig) {

@@ -11,8 +11,6 @@ use ringloop::driver::{Fd, Key, Op, Park};
 use uring_tests::drive::{Rig, fd, gather, pattern, send, tcp_pair};
 use uring_tests::with_rig;
 
-use crate::send_now;
-
 fn options() -> UringOptions {
     UringOptions::default()
 }
@@ -23,19 +21,6 @@ fn tiny() -> UringOptions {
         sq_entries: 4,
         cq_entries: 4,
         ..options()
-    }
-}
-
-/// Sends until the socket is full; how many bytes it took.
-fn fill(rig: &mut Rig, socket: &Fd) -> usize {
-    let mut taken = 0;
-    loop {
-        let sent = send_now(rig, socket, vec![0; 1 << 20]);
-        rig.poll();
-        match rig.result(sent) {
-            sent if sent == -libc::EAGAIN => return taken,
-            sent => taken += usize::try_from(sent).unwrap(),
-        }
     }
 }
 
@@ -60,7 +45,7 @@ with_rig! { Uring:
 
     fn an_urgent_one_forbids_sleeping(rig = options()) {
         let (mut near, far) = tcp_pair().unwrap();
-        let sent = send_now(rig, &fd(far), *b"x");
+        let sent = rig.send_now(&fd(far), *b"x");
         assert_eq!(rig.park(Park::Forever), 1);
         assert_eq!(rig.result(sent), 1);
         near.read_exact(&mut [0]).unwrap();
@@ -127,7 +112,7 @@ with_rig! { Uring:
     fn one_that_waits_is_armed_until_there_is_room(rig = options()) {
         let (mut near, far) = UnixStream::pair().unwrap();
         let far = fd(far);
-        let before = fill(rig, &far);
+        let before = rig.fill(&far);
         let waits = rig.submit(send(&far, *b"late", false));
         rig.settle();
         assert!(rig.try_take(waits).is_none());
@@ -189,7 +174,7 @@ with_rig! { Uring:
         let mut sockets: Vec<(UnixStream, Fd)> = (0..64)
             .map(|_| UnixStream::pair().map(|(near, far)| (near, fd(far))).unwrap())
             .collect();
-        let mut expected: Vec<usize> = sockets.iter().map(|(_, far)| fill(rig, far)).collect();
+        let mut expected: Vec<usize> = sockets.iter().map(|(_, far)| rig.fill(far)).collect();
         // Every second one has room again.
         for ((near, _), expected) in sockets.iter_mut().zip(&mut expected).step_by(2) {
             near.read_exact(&mut vec![0; *expected]).unwrap();

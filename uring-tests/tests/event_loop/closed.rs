@@ -19,6 +19,7 @@ use ringloop::{
     UnixConnectOptions, UnixServerOptions, sleep,
 };
 use uring_tests::order::{Dropped, Order};
+use uring_tests::tasks::HOUR;
 use uring_tests::watch::Watch;
 use uring_tests::{TempDir, isolated, on_both_drivers, open_fds};
 
@@ -91,7 +92,7 @@ on_both_drivers! {
     fn loop_11_what_a_closed_loop_still_does(kind: DriverKind) {
         let l = Watch::new(kind);
         let before = l.time();
-        let timer = l.call_later(Duration::from_secs(3600), || ()).unwrap();
+        let timer = l.call_later(HOUR, || ()).unwrap();
         let handle = l.call_soon(|| ()).unwrap();
         let iterations = l.iterations();
         l.close().unwrap();
@@ -175,7 +176,7 @@ on_both_drivers! {
         let (in_callback, in_timer, in_task) = (asks(), asks(), asks());
         l.turn();
         l.call_soon(move || drop(in_callback)).unwrap();
-        l.call_later(Duration::from_secs(3600), move || drop(in_timer)).unwrap();
+        l.call_later(HOUR, move || drop(in_timer)).unwrap();
         drop(l.create_task(async move { drop(in_task) }).unwrap());
         let (near, far) = UnixStream::pair().unwrap();
         let fd = ringloop::driver::Fd::new(OwnedFd::from(near));

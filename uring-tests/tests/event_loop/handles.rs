@@ -10,6 +10,7 @@ use ringloop::event_loop::TimerHandle;
 use ringloop::task::{CallOnce, Callbacks};
 use uring_tests::on_both_drivers;
 use uring_tests::order::{Dropped, Order};
+use uring_tests::tasks::HOUR;
 use uring_tests::watch::Watch;
 
 /// Asserts that a text goes on with the place of that line of this file.
@@ -25,7 +26,7 @@ on_both_drivers! {
         let order = Order::default();
         let (in_soon, in_timer) = (Dropped(order.clone(), "soon"), Dropped(order.clone(), "timer"));
         let soon = l.call_soon(move || drop(in_soon)).unwrap();
-        let timer = l.call_later(Duration::from_secs(3600), move || drop(in_timer)).unwrap();
+        let timer = l.call_later(HOUR, move || drop(in_timer)).unwrap();
         assert!(!soon.cancelled() && soon.is_waiting());
         assert!(!timer.cancelled() && timer.is_waiting());
         for _ in 0..2 {

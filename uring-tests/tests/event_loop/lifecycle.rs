@@ -13,7 +13,7 @@ use ringloop::{
 };
 use uring_tests::on_both_drivers;
 use uring_tests::order::{Dropped, Order};
-use uring_tests::tasks::exited;
+use uring_tests::tasks::{HOUR, exited};
 use uring_tests::watch::Watch;
 
 /// The misuse that a run was refused for.
@@ -283,7 +283,7 @@ on_both_drivers! {
         let (in_callback, in_task) = (held.clone(), held.clone());
         event_loop.call_soon(move || drop(in_callback)).unwrap();
         let in_timer = held.clone();
-        event_loop.call_later(Duration::from_secs(3600), move || drop(in_timer)).unwrap();
+        event_loop.call_later(HOUR, move || drop(in_timer)).unwrap();
         drop(event_loop.create_task(async move { drop(in_task) }).unwrap());
         assert_eq!(Rc::strong_count(&held), 4);
         drop(event_loop);

@@ -12,6 +12,7 @@ use ringloop::event_loop::{
 };
 use ringloop::{AbstractEventLoop, EventLoopExt, LoopError, yield_now};
 use uring_tests::lab::{Lab, this_thread, wait_until_asleep};
+use uring_tests::tasks::HOUR;
 use uring_tests::{on_both_drivers, on_one_driver};
 
 use crate::support::{Counting, lab, poll, turn};
@@ -300,8 +301,7 @@ on_one_driver! { Epoll:
         future.set_result(1).unwrap();
         assert_eq!(thread.join().unwrap().unwrap(), 1);
         let future = ConcurrentFuture::new();
-        let hour = Duration::from_secs(3600);
-        let thread = blocked(&future, move |future| future.result_timeout(hour));
+        let thread = blocked(&future, move |future| future.result_timeout(HOUR));
         assert!(future.cancel() && future.cancel());
         assert!(thread.join().unwrap().unwrap_err().is_cancelled());
         assert_eq!(future.set_result(1), Err(InvalidStateError::Done));

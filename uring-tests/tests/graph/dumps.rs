@@ -2,12 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{ChildStderr, Command, Stdio};
-use std::time::Duration;
 
 use ringloop::debug::{dump, dump_of};
 use ringloop::task::TaskOptions;
 use ringloop::{Builder, DriverKind, EventLoopExt, block_on, get_running_loop, sleep, yield_now};
 use uring_tests::scene::Scene;
+use uring_tests::tasks::HOUR;
 use uring_tests::{example, on_both_drivers};
 
 /// A program and its dumps, which it writes to standard error.
@@ -68,7 +68,7 @@ on_both_drivers! {
         let text = block_on(&event_loop, async {
             let event_loop = get_running_loop();
             let options = TaskOptions::named("sleeper");
-            let slow = sleep(Duration::from_secs(3600));
+            let slow = sleep(HOUR);
             drop(event_loop.create_task_with(slow, options).unwrap());
             yield_now().await.unwrap();
             dump();

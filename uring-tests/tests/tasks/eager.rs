@@ -17,7 +17,7 @@ use ringloop::{
 use uring_tests::lab::{Lab, lab};
 use uring_tests::on_both_drivers;
 use uring_tests::order::Order;
-use uring_tests::tasks::{me, panic_of, ticks};
+use uring_tests::tasks::{HOUR, me, panic_of, ticks};
 
 static VAR: ContextVar<i32> = ContextVar::new("var");
 
@@ -372,7 +372,7 @@ on_both_drivers! {
                 // Fails after a turn, fails at once, takes too long, has it at once.
                 0 => yield_now().await.map_err(|_| "cancelled").and(Err("refused")),
                 1 => Err("refused at once"),
-                2 => sleep(Duration::from_secs(3600)).await.map_err(|_| "cancelled").and(Ok(2)),
+                2 => sleep(HOUR).await.map_err(|_| "cancelled").and(Ok(2)),
                 _ => Ok(number),
             }
         }
