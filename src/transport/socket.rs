@@ -450,7 +450,8 @@ impl Transport for SocketTransport {
     }
 
     fn set_protocol(&self, protocol: ProtocolKind) {
-        if !self.flags.has(Flag::Lost) {
+        // Gone once `connection_lost` was delivered; until then that goes to the new one.
+        if self.protocol().is_some() {
             drop(self.put_protocol(Some(protocol)));
         }
     }
