@@ -12,7 +12,7 @@ use ringloop::{
     ServerOptions, Transport,
 };
 use uring_tests::lab::{Lab, alone, lab, open_fds_here};
-use uring_tests::net::reset_on_close;
+use uring_tests::net::{own_addr, reset_on_close};
 use uring_tests::on_both_drivers;
 
 use crate::recorder::Call::{Data, Eof, Lost, Made, Pause, Resume};
@@ -214,7 +214,7 @@ on_both_drivers! {
                 }
             });
             let made = recorder.clone();
-            let options = ServerOptions::new("127.0.0.1", 0);
+            let options = ServerOptions::from(own_addr());
             let serving = lab.event_loop.create_server(move || made.clone(), options);
             *server.borrow_mut() = Some(serving.await.unwrap());
             let running = server.borrow().clone().unwrap();
@@ -250,6 +250,20 @@ on_both_drivers! {
                 assert_eq!(recorder.lost_with(), None);
                 assert_eq!(recorder.data(), b"");
             }
+        });
+    }
+
+    /// A protocol that is set after the close, and before it is told.
+    fn trn_06_the_loss_goes_to_who_is_the_protocol_then(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            let (near, _far) = unix_pair();
+            let (old, new) = (Recorder::new(), Recorder::new());
+            let transport = lab.transport(near, old.clone()).await;
+            transport.close();
+            transport.set_protocol(new.clone().into());
+            lab.until("the connection is lost", || old.has(Lost) || new.has(Lost)).await;
+            assert_eq!(new.calls(), [Lost]);
+            assert_eq!(old.calls(), [Made]);
         });
     }
 
@@ -400,6 +414,12 @@ on_both_drivers! {
             assert_eq!(open_fds_here(), before + 1);
             recorder.forget();
             assert_eq!(Rc::strong_count(&transport), 1);
+            // Its own; the loop remembers it no longer.
+            assert_eq!(Rc::weak_count(&transport), 1);
+            assert_eq!(Rc::strong_count(&recorder), 1);
+            // Nor does it take another protocol.
+            transport.set_protocol(recorder.clone().into());
+            assert!(transport.get_protocol().is_none());
             assert_eq!(Rc::strong_count(&recorder), 1);
             assert_eq!(far.read(&mut [0]).unwrap(), 0);
         });
@@ -423,6 +443,32 @@ on_both_drivers! {
             transport.resume_reading();
             far.wait(Lost).await;
             assert_eq!(near.data(), b"");
+        });
+    }
+
+    /// Nor for the first time, when `connection_made` closed it.
+    fn trn_11_closed_in_connection_made_it_never_reads(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            let (near, far) = unix_pair();
+            let far_end = Recorder::new();
+            let peer = lab.transport(far, far_end.clone()).await;
+            peer.pause_reading();
+            peer.write(b"unheard").unwrap();
+            lab.idle().await;
+            let near_end = Recorder::with(|me, call| {
+                if call == Made {
+                    me.transport().write(&pattern(FLOOD)).unwrap();
+                    me.transport().close();
+                }
+            });
+            lab.transport(near, near_end.clone()).await;
+            lab.settle().await;
+            // The send, and nothing else.
+            assert_eq!(lab.stats().live_operations, 1);
+            peer.resume_reading();
+            near_end.wait(Lost).await;
+            far_end.wait(Lost).await;
+            assert_eq!(near_end.calls(), [Made, Pause, Resume, Lost]);
         });
     }
 
@@ -478,7 +524,7 @@ on_both_drivers! {
         lab(kind, |lab| async move {
             let recorder = Recorder::with(|_, call| assert_ne!(call, Lost, "a bug"));
             let made = recorder.clone();
-            let options = ServerOptions::new("127.0.0.1", 0);
+            let options = ServerOptions::from(own_addr());
             let server = lab.event_loop.create_server(move || made.clone(), options);
             let server = server.await.unwrap();
             let address = server.local_addrs()[0].as_inet().unwrap();

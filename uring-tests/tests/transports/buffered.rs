@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
+use ringloop::ProtocolKind;
 use uring_tests::lab::{lab, lab_on};
 use uring_tests::net::reset_on_close;
 use uring_tests::on_both_drivers;
@@ -53,7 +54,7 @@ on_both_drivers! {
                     "empty" => buffered.size.set(0),
                     _ => recorder.hook(|_, call| assert_ne!(call, Data, "no update today")),
                 }
-                lab.transport(near, buffered.kind()).await;
+                let transport = lab.transport(near, buffered.kind()).await;
                 far.write_all(&[1; 25]).unwrap();
                 recorder.wait(Lost).await;
                 let updates = usize::from(case == "update");
@@ -64,7 +65,11 @@ on_both_drivers! {
                     _ => ("buffer_updated", "no update today"),
                 };
                 let message = format!("Fatal error: protocol.{callback}() call failed.");
-                assert_eq!(lab.messages(), [message]);
+                let reports = lab.reports();
+                let [report] = reports.as_slice() else { panic!("{reports:?}") };
+                assert_eq!(report.message, message);
+                assert!(Rc::ptr_eq(report.transport.as_ref().unwrap(), &transport));
+                assert!(matches!(report.protocol, Some(ProtocolKind::Buffered(_))));
                 assert!(recorder.lost_text().contains(text), "{}", recorder.lost_text());
             }
         });
@@ -286,6 +291,26 @@ on_both_drivers! {
             assert!(recorder.data() == pattern(LEN));
             transport.close();
             recorder.wait(Lost).await;
+        });
+    }
+
+    /// In the question for a buffer: nothing is filled that belongs to a closed connection.
+    fn buf_06_trn_06_close_for_want_of_a_buffer(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            for abort in [false, true] {
+                let (near, mut far) = unix_pair();
+                let recorder = Recorder::new();
+                let buffered = Buffered::new(&recorder, 10);
+                buffered.on_get(move |me| match abort {
+                    true => me.transport().abort(),
+                    false => me.transport().close(),
+                });
+                lab.transport(near, buffered.kind()).await;
+                far.write_all(&pattern(35)).unwrap();
+                recorder.wait(Lost).await;
+                assert_eq!((buffered.gets.get(), buffered.updates.get()), (1, 0));
+                assert_eq!(recorder.calls(), [Made, Lost]);
+            }
         });
     }
 

@@ -1,6 +1,7 @@
 //! FLOW: when writing pauses and resumes.
 
 use std::cell::Cell;
+use std::io::Read;
 use std::rc::Rc;
 
 use ringloop::WriteLimits;
@@ -9,7 +10,7 @@ use uring_tests::on_both_drivers;
 
 use crate::recorder::Call::{Lost, Made, Pause, Resume};
 use crate::recorder::Recorder;
-use crate::sockets::{FLOOD, Pair, clogged, connected, pattern};
+use crate::sockets::{FLOOD, Pair, clogged, connected, pattern, unix_pair};
 
 /// No limit that a test reaches.
 const HIGH: Option<usize> = Some(1 << 30);
@@ -126,6 +127,30 @@ on_both_drivers! {
                 finish(&near, &far).await;
                 assert_eq!(near.calls(), [Made, Pause, Resume, Lost]);
             }
+        });
+    }
+
+    /// The peer makes room before the loop asks: the socket takes the rest at once, and nothing else
+    /// happens in the loop.
+    fn flow_02_resume_with_no_other_event(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            let (near, mut far) = unix_pair();
+            far.set_nonblocking(true).unwrap();
+            let recorder = Recorder::new();
+            let transport = lab.transport(near, recorder.clone()).await;
+            transport.set_write_buffer_limits(Some(1_000), Some(0)).unwrap();
+            transport.pause_reading();
+            lab.idle().await;
+            while !recorder.has(Pause) {
+                transport.write(&pattern(5_000)).unwrap();
+            }
+            let mut read = vec![0; FLOOD];
+            while far.read(&mut read).is_ok() {}
+            recorder.wait(Resume).await;
+            assert_eq!(transport.get_write_buffer_size(), 0);
+            transport.close();
+            recorder.wait(Lost).await;
+            assert_eq!(recorder.calls(), [Made, Pause, Resume, Lost]);
         });
     }
 

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 
@@ -12,6 +13,7 @@ use ringloop::{
     BaseProtocol, Builder, EventLoopExt, ExtraInfo, Lease, Protocol, ServerOptions, Transport,
 };
 use uring_tests::lab::{Lab, alone};
+use uring_tests::net::own_addr;
 use uring_tests::on_both_drivers;
 
 use crate::recorder::Call::{self, Data, Eof, Lost, Made, Pause, Resume};
@@ -149,6 +151,9 @@ on_both_drivers! {
                 assert!(transport.get_protocol().is_none());
                 assert_eq!(transport.get_write_buffer_size(), 0);
                 assert_eq!(transport.get_extra_info("socket"), CLOSED);
+                // An error after `write_eof`, else nothing.
+                let _ = transport.write(&[0; 1_000]);
+                assert_eq!(transport.get_write_buffer_size(), 0);
                 use_it(&transport);
                 assert_eq!(end.calls(), *before);
                 // Nobody but the test holds the protocol.
@@ -295,7 +300,7 @@ on_both_drivers! {
                     list.borrow_mut().push(Rc::downgrade(&recorder));
                     recorder
                 };
-                let options = ServerOptions::new("127.0.0.1", 0);
+                let options = ServerOptions::from(own_addr());
                 let server = inner.event_loop.create_server(factory, options).await.unwrap();
                 let address = server.local_addrs()[0].as_inet().unwrap();
                 let connect = |_| std::net::TcpStream::connect(address).unwrap();
@@ -312,6 +317,46 @@ on_both_drivers! {
             for client in clients {
                 assert_eq!(read_all(client).join().unwrap(), (Vec::new(), None));
             }
+            lab.close();
+        });
+    }
+
+    /// What was held is still there when the loop runs again after a delivery of it left the loop.
+    fn pro_10_a_delivery_that_leaves_the_loop_leaves_the_rest(kind: DriverKind) {
+        alone(|| {
+            // Three receives, all of which the kernel has before anybody reads.
+            const LEN: usize = 48_000;
+            let lab = Lab::new(&Builder::new().driver(kind));
+            let (near, mut far) = UnixStream::pair().unwrap();
+            far.write_all(&pattern(LEN)).unwrap();
+            let recorder = Recorder::with(|me, call| match (call, me.deliveries()) {
+                (Data, 1) => me.transport().pause_reading(),
+                (Data, 2) => exit_loop(()),
+                _ => {}
+            });
+            let (inner, me) = (lab.clone(), recorder.clone());
+            let run = catch_unwind(AssertUnwindSafe(|| {
+                lab.run(async move {
+                    let transport = inner.transport(near, me.clone()).await;
+                    me.wait(Data).await;
+                    inner.settle().await;
+                    assert_eq!(me.deliveries(), 1);
+                    transport.resume_reading();
+                    me.wait(Lost).await;
+                });
+            }));
+            assert!(run.expect_err("left").downcast::<LoopExit>().is_ok());
+            assert_eq!(recorder.deliveries(), 2);
+            let (inner, me) = (lab.clone(), recorder.clone());
+            lab.run(async move {
+                inner.until("the rest is delivered", || me.received() == LEN).await;
+                drop(far);
+                me.wait(Lost).await;
+                inner.idle().await;
+            });
+            assert!(recorder.data() == pattern(LEN));
+            assert_eq!(recorder.calls(), [Made, Data, Eof, Lost]);
+            recorder.forget();
             lab.close();
         });
     }
@@ -341,6 +386,10 @@ on_both_drivers! {
                         peer.write(&pattern(30_000)).unwrap();
                         let transport = lab.transport(near, near_once.clone()).await;
                         near_once.wait_received(30_000).await;
+                        if closing {
+                            // Resumed by the very end of the flush.
+                            transport.set_write_buffer_limits(Some(65_536), Some(0)).unwrap();
+                        }
                         transport.write(&pattern(FLOOD)).unwrap();
                         lab.settle().await;
                         if closing {

@@ -248,7 +248,10 @@ pub struct Buffered {
     /// The next `get_buffer` is counted from 1.
     pub gets: Cell<usize>,
     pub updates: Cell<usize>,
+    getting: RefCell<Option<Getting>>,
 }
+
+type Getting = Box<dyn Fn(&Recorder)>;
 
 impl Buffered {
     pub fn new(recorder: &Rc<Recorder>, size: usize) -> Rc<Self> {
@@ -259,7 +262,13 @@ impl Buffered {
             fail_get: Cell::new(false),
             gets: Cell::new(0),
             updates: Cell::new(0),
+            getting: RefCell::default(),
         })
+    }
+
+    /// Sets what happens inside `get_buffer`.
+    pub fn on_get(&self, getting: impl Fn(&Recorder) + 'static) {
+        *self.getting.borrow_mut() = Some(Box::new(getting));
     }
 
     pub fn kind(self: &Rc<Self>) -> ProtocolKind {
@@ -287,6 +296,9 @@ impl BufferedProtocol for Buffered {
         self.gets.set(self.gets.get() + 1);
         self.hints.borrow_mut().push(size_hint);
         assert!(!self.fail_get.get(), "no buffer today");
+        if let Some(getting) = &*self.getting.borrow() {
+            getting(&self.recorder);
+        }
         vec![0; self.size.get()]
     }
 

@@ -7,13 +7,15 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use bytes::Bytes;
+use ringloop::driver::MAX_VECTORS;
 use ringloop::{Chunk, Lease, Transport};
 use uring_tests::lab::{Lab, lab};
 use uring_tests::on_both_drivers;
 
 use crate::recorder::Call::{self, Data, Eof, Lost, Made, Pause, Resume};
 use crate::recorder::{Buffered, Recorder};
-use crate::sockets::{FLOOD, Pair, pattern};
+use crate::sockets::{FLOOD, Pair, connected, pattern};
 
 /// What was accepted for sending.
 type Sent = Rc<RefCell<Vec<u8>>>;
@@ -201,7 +203,79 @@ async fn live(lab: &Lab, pair: Pair, call: Call, name: &str, act: Act) {
     near_end.forget_other();
 }
 
+thread_local! {
+    static WHEN_DROPPED: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
+}
+
+/// Bytes whose destructor does what the test says.
+struct Last([u8; 1]);
+
+impl AsRef<[u8]> for Last {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        if let Some(act) = WHEN_DROPPED.take() {
+            act();
+        }
+    }
+}
+
+/// More pieces than one call sends.
+const MANY: usize = MAX_VECTORS + 500;
+
+/// Writes them, the first of them such that `act` happens when it was sent.
+fn write_many(transport: &Rc<dyn Transport>, act: fn(&dyn Transport)) {
+    let bytes = pattern(MANY);
+    let first = Bytes::from_owner(Last([bytes[0]]));
+    let to = transport.clone();
+    WHEN_DROPPED.set(Some(Box::new(move || act(&*to))));
+    let rest = bytes[1..].iter().map(|byte| vec![*byte].into());
+    let pieces = std::iter::once(first.into()).chain(rest).collect();
+    transport.writelines(pieces).unwrap();
+}
+
 on_both_drivers! {
+    /// In the middle of what was written before: it comes behind all of that.
+    fn tso_09_what_a_destructor_writes_comes_last(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            // Sent inside the write, and by the driver.
+            for high in [0, FLOOD] {
+                let (near, far) = connected(&lab, Pair::Unix).await;
+                let transport = near.transport();
+                transport.set_write_buffer_limits(Some(high), Some(0)).unwrap();
+                write_many(&transport, |transport| transport.write(b"last").unwrap());
+                far.wait_received(MANY + 4).await;
+                assert!(far.data() == [pattern(MANY), b"last".to_vec()].concat());
+                transport.close();
+                near.wait(Lost).await;
+                far.wait(Lost).await;
+            }
+        });
+    }
+
+    fn trn_08_abort_in_a_destructor_drops_the_rest(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            for high in [0, FLOOD] {
+                let (near, far) = connected(&lab, Pair::Unix).await;
+                let transport = near.transport();
+                transport.set_write_buffer_limits(Some(high), Some(0)).unwrap();
+                write_many(&transport, |transport| transport.abort());
+                if high == 0 {
+                    assert_eq!(transport.get_write_buffer_size(), 0);
+                }
+                near.wait(Lost).await;
+                assert_eq!(transport.get_write_buffer_size(), 0);
+                far.wait(Lost).await;
+                assert!(far.received() < MANY, "the rest was sent");
+                assert!(pattern(MANY).starts_with(&far.data()));
+            }
+        });
+    }
+
     fn every_act_inside_every_callback(kind: DriverKind) {
         for pair in Pair::BOTH {
             lab(kind, move |lab| async move {

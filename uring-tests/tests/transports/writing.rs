@@ -228,6 +228,30 @@ on_both_drivers! {
         });
     }
 
+    /// Also when the protocol was paused and resumed before: what may be written then may not later.
+    fn tso_12_a_resume_before_the_close_makes_no_difference(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            let (near, far) = clogged(&lab, Pair::Unix).await;
+            let transport = near.transport();
+            transport.write(&pattern(FLOOD)).unwrap();
+            far.transport().resume_reading();
+            near.wait(Resume).await;
+            far.wait_received(FLOOD).await;
+            far.transport().pause_reading();
+            lab.settle().await;
+            transport.write(&pattern(FLOOD)).unwrap();
+            transport.close();
+            let unsent = transport.get_write_buffer_size();
+            assert!(unsent > 0);
+            transport.write(b"dropped").unwrap();
+            assert_eq!(transport.get_write_buffer_size(), unsent);
+            far.transport().resume_reading();
+            near.wait(Lost).await;
+            far.wait(Lost).await;
+            assert!(far.data() == pattern(FLOOD).repeat(2));
+        });
+    }
+
     /// The peer goes while a send waits for it.
     fn tso_15_a_flush_error_ends_the_connection(kind: DriverKind) {
         lab(kind, |lab| async move {
