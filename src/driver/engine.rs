@@ -20,8 +20,8 @@
 //! ```
 //!
 //! **Who may touch it.** One loop. User code (targets, wakers, destructors) is never called in here
-//! except by [`turn`](Engine::turn) and [`close`](Engine::close), which are for those who drive an engine by
-//! hand; the event loop takes the steps one by one and calls user code without a borrow.
+//! except by [`turn`](Engine::turn), [`close`](Engine::close) and, once it is closed,
+//! [`start`](Engine::start), which are for those who drive an engine by hand; the event loop takes the steps one by one and calls user code without a borrow.
 
 use super::closed::ClosedDriver;
 use super::pool::Claim;
@@ -94,7 +94,7 @@ impl Engine {
     #[inline]
     pub fn start(&mut self, op: Op, target: Target) -> Key {
         if self.closed {
-            let (key, refused) = self.refuse(op, target);
+            let (key, refused, _target) = self.refuse(op, target);
             if let Dispatch::Drop(adopted) = refused {
                 adopted.adopt();
             }
@@ -148,16 +148,17 @@ impl Engine {
         }
     }
 
-    /// The engine is closed: what to do for an operation that is not started any more.
+    /// The engine is closed: what to do for an operation that is not started any more, and the target
+    /// that hears nothing of it; to be dropped outside any borrow.
     #[cold]
-    pub(crate) fn refuse(&mut self, op: Op, target: Target) -> (Key, Dispatch) {
-        let target = match target {
-            Target::Waiter(waker) => Target::Waiter(waker),
-            Target::Callback(_) | Target::Orphan => Target::Orphan,
+    pub(crate) fn refuse(&mut self, op: Op, target: Target) -> (Key, Dispatch, Target) {
+        let (target, unheard) = match target {
+            Target::Waiter(_) => (target, Target::Orphan),
+            Target::Callback(_) | Target::Orphan => (Target::Orphan, target),
         };
         let key = self.table.insert(op, target);
         let refused = Completion::last(key, -libc::ECANCELED);
-        (key, self.dispatch(refused))
+        (key, self.dispatch(refused), unheard)
     }
 
     /// Asks for the end of an operation; it completes as usual, with `-ECANCELED` if this came first.
@@ -194,9 +195,6 @@ impl Engine {
     /// For a future: the operation and its result if it is done, else whether its target has to be
     /// replaced by this waker ([`set_target`](Self::set_target)). No waker is cloned or dropped in
     /// here: those are code of others.
-    ///
-    /// # Panics
-    /// With a stale key: a future that finished must not be polled again.
     pub fn poll(&mut self, key: Key, waker: &Waker) -> Polled {
         self.table.poll(key, waker)
     }

@@ -474,21 +474,21 @@ impl OpTable {
     /// For a future: the operation and its result if it is done, else whether its target has to be
     /// replaced by this waker ([`set_target`](Self::set_target)). No waker is cloned or dropped in
     /// here: those are code of others.
-    ///
-    /// # Panics
-    /// With a stale key: a future that finished must not be polled again.
     pub(super) fn poll(&mut self, key: Key, waker: &Waker) -> Polled {
-        let entry = self.entry(key).expect("polled an operation that is gone");
+        let Some(entry) = self.entry(key) else {
+            return Polled::Gone;
+        };
         if entry.phase == Phase::InFlight {
             return match &entry.target {
                 Target::Waiter(old) if old.will_wake(waker) => Polled::Waits,
-                _ => Polled::WantsWaker,
+                Target::Waiter(_) | Target::Callback(_) => Polled::WantsWaker,
+                Target::Orphan => Polled::Gone,
             };
         }
         let result = entry.word as i32;
         match self.free(key) {
             Some((op, _, fd)) => Polled::Done(op, result, fd),
-            None => Polled::Waits,
+            None => Polled::Gone,
         }
     }
 

@@ -133,6 +133,8 @@ pub enum Polled {
     Waits,
     /// It is in flight with another target.
     WantsWaker,
+    /// Nobody can wait for it any more: its result was taken, or it was orphaned, as all are by a close.
+    Gone,
 }
 
 /// What the loop has to do for a completion.

@@ -4,10 +4,10 @@
 //! one thread. No method holds a borrow while it calls user code (callbacks, wakers, destructors of
 //! results), so everything may be called from everywhere.
 //!
-//! **Who may touch it.** [`BaseEventLoop`](super::BaseEventLoop) drives it; transports and the
-//! operations of `net` hold it as `Rc<Core>` and use the public methods. After
-//! [`close`](super::AbstractEventLoop::close) submissions complete at once with `ECANCELED`, so what
-//! outlives the loop does nothing.
+//! **Who may touch it.** [`BaseEventLoop`](super::BaseEventLoop) drives it; transports and
+//! [operations](super::Operation) hold it as `Rc<Core>` and use the public methods. After
+//! [`close`](super::AbstractEventLoop::close) submissions complete at once with `ECANCELED`, and so do
+//! operations that were in flight: what outlives the loop does nothing.
 
 use super::abstract_event_loop::AbstractEventLoop;
 use super::bells::is_bell;
@@ -306,7 +306,7 @@ impl Core {
     /// The loop is closed: a future gets its `-ECANCELED`, a callback hears nothing any more.
     #[cold]
     fn refuse(&self, op: Op, target: Target) -> Key {
-        let (key, refused) = self.engine.borrow_mut().refuse(op, target);
+        let (key, refused, _unheard) = self.engine.borrow_mut().refuse(op, target);
         self.act(refused);
         key
     }

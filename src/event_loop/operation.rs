@@ -2,7 +2,7 @@
 //!
 //! **Guarantees.** The future is only a handle: the op table owns operation and buffers. Dropped, or
 //! cancelled, before the operation ended, it asks for the operation's cancel, and what the operation
-//! still brings goes where its orphan rule says.
+//! still brings goes where its orphan rule says. One that outlives its loop ends with `ECANCELED`.
 
 use super::core::Core;
 use crate::driver::{Key, Op, Polled, Target};
@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 /// How an operation ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The operation with its buffers.
+    /// The operation with its buffers; [`Op::Nop`] when they went with the loop.
     pub op: Op,
     /// Zero or more on success, a negated errno on failure.
     pub result: i32,
@@ -106,6 +106,15 @@ impl Future for Operation {
                 this.state = State::Ended;
                 this.wait.finish();
                 Poll::Ready(Ok(Outcome { op, result, fd }))
+            }
+            Polled::Gone => {
+                this.state = State::Ended;
+                this.wait.finish();
+                Poll::Ready(Ok(Outcome {
+                    op: Op::Nop,
+                    result: -libc::ECANCELED,
+                    fd: None,
+                }))
             }
             polled => {
                 if matches!(polled, Polled::WantsWaker) {

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use ringloop::driver::{Op, Target};
-use ringloop::event_loop::{ExceptionContext, Hints, Operation};
+use ringloop::driver::{Complete, Event, Op, Target};
+use ringloop::event_loop::{Core, ExceptionContext, Hints, Operation};
 use ringloop::protocol::{BaseProtocol, Protocol};
 use ringloop::task::{all_tasks, current_task};
 use ringloop::{
@@ -152,6 +152,45 @@ on_both_drivers! {
             assert!(handle.call_soon_threadsafe(|| ()).is_err());
             assert_eq!(open_fds(), before);
         });
+    }
+
+    /// A target that comes too late is dropped where it may ask the loop.
+    fn loop_14_a_refused_target_may_ask_the_closed_loop(kind: DriverKind) {
+        struct Asks(Rc<Core>, Order<bool>);
+        impl Complete for Asks {
+            fn complete(self: Rc<Self>, _event: Event) {
+                panic!("nobody hears of it");
+            }
+        }
+        impl Drop for Asks {
+            fn drop(&mut self) {
+                self.1.add(self.0.now() > 0 && self.0.stats().live_operations == 0);
+            }
+        }
+        let l = Watch::new(kind);
+        let order = Order::default();
+        l.close().unwrap();
+        let target = Rc::new(Asks(l.core().clone(), order.clone()));
+        l.core().submit(Op::Nop, Target::Callback(target));
+        assert_eq!(order.take(), [true]);
+    }
+
+    /// It does nothing but say that it was cancelled.
+    fn loop_14_an_operation_that_outlives_its_loop_is_cancelled(kind: DriverKind) {
+        let l = Watch::new(kind);
+        let (near, _far) = UnixStream::pair().unwrap();
+        let fd = ringloop::driver::Fd::new(OwnedFd::from(near));
+        let poll = Op::Poll { fd, events: libc::POLLIN as u32 };
+        let mut operation = pin!(Operation::new(l.core().clone(), poll));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(operation.as_mut().poll(&mut cx).is_pending());
+        l.turn();
+        l.close().unwrap();
+        let Poll::Ready(Ok(outcome)) = operation.as_mut().poll(&mut cx) else {
+            panic!("it waits for a loop that is closed");
+        };
+        assert_eq!(outcome.result, -libc::ECANCELED);
+        assert!(matches!(outcome.op, Op::Nop) && outcome.fd.is_none());
     }
 
     /// Destructors that run while the loop closes may use it.
