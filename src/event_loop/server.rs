@@ -54,8 +54,8 @@ pub(super) struct Inner {
     state: Cell<State>,
     listeners: RefCell<Vec<Rc<Listener>>>,
     connections: RefCell<Slab<Weak<dyn Transport>>>,
-    /// Those who wait for the end.
-    waiting: RefCell<Slab<Waker>>,
+    /// Those who wait for the end; `None` once they were woken, until they are polled again.
+    waiting: RefCell<Slab<Option<Waker>>>,
     /// Who is in `serve_forever`.
     forever: RefCell<Option<LoopFuture<()>>>,
 }
@@ -72,8 +72,10 @@ impl Inner {
 
     fn wake_if_over(&self) {
         if self.is_over() {
-            let wakers = self.waiting.take();
-            wakers.into_iter().for_each(|(_, waker)| waker.wake());
+            let mut waiting = self.waiting.borrow_mut();
+            let wakers: Vec<_> = waiting.iter_mut().map(|(_, waker)| waker.take()).collect();
+            drop(waiting);
+            wakers.into_iter().flatten().for_each(Waker::wake);
         }
     }
 
@@ -337,16 +339,22 @@ impl Future for WaitClosed {
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         this.wait.check()?;
+        // Cloned, and the old one dropped, where both may do what they like, so also close the server.
+        let waker = Some(cx.waker().clone());
+        let mut waiting = this.server.waiting.borrow_mut();
+        let old = match this.slot {
+            Some(slot) => std::mem::replace(&mut waiting[slot], waker),
+            None => {
+                this.slot = Some(waiting.insert(waker));
+                None
+            }
+        };
+        drop(waiting);
+        drop(old);
         if this.server.is_over() {
             this.wait.finish();
             return Poll::Ready(Ok(()));
         }
-        let mut waiting = this.server.waiting.borrow_mut();
-        match this.slot {
-            Some(slot) => waiting[slot].clone_from(cx.waker()),
-            None => this.slot = Some(waiting.insert(cx.waker().clone())),
-        }
-        drop(waiting);
         this.wait
             .suspend(cx, WaitsFor::Other("the end of a server"))?;
         Poll::Pending

@@ -5,7 +5,8 @@ use std::future::{Future, poll_fn};
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use ringloop::{
     AbstractEventLoop, BaseProtocol, EventLoopExt, Lease, Protocol, Server, ServerOptions,
@@ -18,6 +19,11 @@ use uring_tests::wrapped::Wrapper;
 use uring_tests::{isolated, on_both_drivers, open_fds};
 
 use crate::{address_of, assert_closed, assert_refused, serve};
+
+thread_local! {
+    /// For the destructors of wakers, which must be `Send`.
+    static SERVER: RefCell<Option<Server>> = const { RefCell::new(None) };
+}
 
 on_both_drivers! {
     /// They can be looked at, and hold nothing open.
@@ -250,10 +256,49 @@ on_both_drivers! {
                     task.await.expect("it ended").expect("nobody cancels it");
                 }
                 let mut again = std::pin::pin!(server.wait_closed());
-                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                let mut context = Context::from_waker(Waker::noop());
                 assert!(again.as_mut().poll(&mut context).is_ready(), "at once");
                 drop(client);
             }
+        });
+    }
+
+    /// The destructor of the waker that is not needed any more is code of others.
+    fn srv_03_a_waker_may_close_the_server_that_it_waits_for(kind: DriverKind) {
+        struct Closes;
+        impl Wake for Closes {
+            fn wake(self: Arc<Self>) {}
+        }
+        impl Drop for Closes {
+            fn drop(&mut self) {
+                if let Some(server) = SERVER.take() {
+                    server.close();
+                }
+            }
+        }
+        run_on(kind, |event_loop| async move {
+            let (server, _, _) = serve(&event_loop).await;
+            let handle = server.clone();
+            let also = event_loop.create_task(async move { handle.wait_closed().await });
+            yield_now().await.expect("nobody cancels this");
+            let (handle, polled) = (server.clone(), Rc::new(Cell::new(false)));
+            let done = polled.clone();
+            // Outside any task, so that nobody else keeps the waker.
+            let callback = move || {
+                let mut waits = Box::pin(handle.wait_closed());
+                let waker = Waker::from(Arc::new(Closes));
+                assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                drop(waker);
+                SERVER.set(Some(handle.clone()));
+                let _ = waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert!(!handle.is_serving(), "the waker is kept");
+                assert!(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+                done.set(true);
+            };
+            event_loop.call_soon(callback).expect("the loop runs");
+            yield_now().await.expect("nobody cancels this");
+            assert!(polled.get());
+            also.expect("the loop runs").await.expect("it ended").expect("nobody cancels it");
         });
     }
 
