@@ -23,6 +23,7 @@ pub(super) struct Interrupts {
     core: Rc<Core>,
     poll: Key,
     cancel: Rc<CancelMain>,
+    /// Taken by the drop.
     catch: Option<Catch>,
 }
 
@@ -64,21 +65,22 @@ impl Interrupts {
     }
 
     /// The run is over. Whether SIGINT cancelled the main task.
-    pub(super) fn end(mut self) -> bool {
-        let cancelled = self.cancel.cancelled.get();
-        if let Some(catch) = self.catch.take() {
-            let unheard = catch.count() > u32::from(cancelled);
-            drop(catch);
-            if unheard {
-                signals::take_default(libc::SIGINT);
-            }
-        }
-        cancelled
+    pub(super) fn end(self) -> bool {
+        self.cancel.cancelled.get()
     }
 }
 
 impl Drop for Interrupts {
     fn drop(&mut self) {
         self.core.abandon(self.poll);
+        let heard = u32::from(self.cancel.cancelled.get());
+        let Some(catch) = self.catch.take() else {
+            return;
+        };
+        let unheard = catch.count() > heard;
+        drop(catch);
+        if unheard {
+            signals::take_default(libc::SIGINT);
+        }
     }
 }

@@ -6,13 +6,13 @@ use std::rc::Rc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ringloop::sys::signals;
-use ringloop::task::{Cancelled, current};
+use ringloop::task::{Cancelled, current, exit_loop};
 use ringloop::{
     AbstractEventLoop, Builder, EventLoopExt, JoinError, RunError, Runner, get_running_loop, sleep,
     yield_now,
 };
 use uring_tests::scene::{arguments, say, stop};
-use uring_tests::tasks::HOUR;
+use uring_tests::tasks::{HOUR, exited};
 
 fn tell(result: Result<Result<u32, Cancelled>, RunError<Result<u32, Cancelled>>>) {
     say(&match result {
@@ -52,6 +52,13 @@ async fn is_deaf() -> Result<u32, Cancelled> {
     say("ready");
     stop();
     Ok(1)
+}
+
+/// Leaves the loop without having heard of the interrupt.
+async fn exits() -> Result<u32, Cancelled> {
+    say("ready");
+    stop();
+    exit_loop(1)
 }
 
 async fn catches() -> Result<u32, Cancelled> {
@@ -109,6 +116,10 @@ fn main() {
         "wait" => tell(runner.run(waits())),
         "compute" => tell(runner.run(computes())),
         "deaf" => tell(runner.run(is_deaf())),
+        "exit" => {
+            let left: i32 = exited(|| runner.run(exits()).map(drop));
+            say(&format!("left with {left}"));
+        }
         "catch" => tell(runner.run(catches())),
         "refuse" => tell(runner.run(refuses())),
         "cancelled" => tell(runner.run(is_cancelled())),

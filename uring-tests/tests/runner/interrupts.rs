@@ -87,6 +87,21 @@ on_both_drivers! {
         ends_by_the_signal(scene);
     }
 
+    /// A loop exit leaves the run before the main task hears of it. One that it heard of is not repeated.
+    fn rnr_09_an_interrupt_is_not_lost_with_a_loop_exit(kind: DriverKind) {
+        let mut scene = play("exit", kind);
+        scene.says("ready");
+        scene.go_on();
+        scene.says("left with 1");
+        scene.says("end");
+        assert!(scene.ended().success());
+        let mut scene = play("exit", kind);
+        scene.says("ready");
+        interrupt(&scene);
+        scene.go_on();
+        ends_by_the_signal(scene);
+    }
+
     fn rnr_10_an_interrupt_of_a_task_cancelled_already_is_no_interrupt(kind: DriverKind) {
         let mut scene = play("cancelled", kind);
         scene.says("ready");
