@@ -20,12 +20,15 @@ use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a loop may take to answer a signal before it is looked at from outside.
 pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the thread that waits for such an answer keeps a loop waiting which drops the guard instead.
+const OVER_CHECK: Duration = Duration::from_millis(10);
 
 /// The most tasks that are named when a loop is looked at from outside.
 const MOST_NAMES: usize = 200;
@@ -78,7 +81,7 @@ pub fn dump_on_signal(signal: i32) -> io::Result<DumpOnSignal> {
                 if ended.load(Ordering::SeqCst) {
                     return;
                 }
-                watched.dump();
+                watched.dump(&ended);
             }
         })?;
     Ok(DumpOnSignal {
@@ -111,7 +114,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn dump(&self) {
+    fn dump(&self, over: &AtomicBool) {
         let (answer, answered) = channel();
         let asked = self.handle.call_soon_threadsafe(move || {
             dump();
@@ -121,7 +124,7 @@ impl Watched {
         if asked.is_err() {
             return write_out("ringloop: the loop is closed\n");
         }
-        if answered.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        if is_late(&answered, over) {
             write_out(&self.seen_from_outside());
         }
     }
@@ -149,6 +152,21 @@ impl Watched {
         }
         text
     }
+}
+
+/// Whether the answer takes longer than [`PATIENCE`]; not once nobody wants it any more: the loop may be
+/// waiting for this thread.
+fn is_late(answered: &Receiver<()>, over: &AtomicBool) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while answered.recv_timeout(OVER_CHECK) == Err(RecvTimeoutError::Timeout) {
+        if over.load(Ordering::SeqCst) {
+            return false;
+        }
+        if Instant::now() >= end {
+            return true;
+        }
+    }
+    false
 }
 
 /// What a thread of this process does, as far as /proc tells.

@@ -2,6 +2,8 @@
 //! process. `dumped SCENE DRIVER`; the dumps go to standard error, a line says when it is ready, and it
 //! goes on from its stops when it reads a line.
 
+use std::time::{Duration, Instant};
+
 use ringloop::task::TaskOptions;
 use ringloop::{Builder, EventLoopExt, block_on, get_running_loop, sleep, yield_now};
 use uring_tests::scene::{arguments, say, stop};
@@ -29,8 +31,26 @@ async fn serve(scene: String) {
     say("end");
 }
 
+/// Takes the guard back while its thread waits for the loop.
+async fn turn_off() {
+    for _ in 0..20 {
+        let dumps = ringloop::debug::dump_on_signal(libc::SIGUSR1).expect("nobody has the signal");
+        // SAFETY: a number; the signal is caught.
+        unsafe { libc::raise(libc::SIGUSR1) };
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(1) {}
+        drop(dumps);
+        // Those that were asked for before.
+        yield_now().await.expect("nobody cancels");
+    }
+    say("end");
+}
+
 fn main() {
     let (scene, kind) = arguments();
     let event_loop = Builder::new().driver(kind).build().expect("the driver");
+    if scene == "turns off" {
+        return block_on(&event_loop, turn_off()).expect("it returns");
+    }
     block_on(&event_loop, serve(scene)).expect("it serves");
 }

@@ -114,6 +114,18 @@ on_both_drivers! {
         program.ends("end");
     }
 
+    /// The loop that drops the guard can not answer meanwhile, and is not blamed for that.
+    fn a_guard_does_not_wait_for_the_loop_that_drops_it(kind: DriverKind) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dumped"));
+        let mut program = Program::of(command.args(["turns off", &kind.to_string()]));
+        program.scene.says("end");
+        program.scene.says("");
+        let mut text = String::new();
+        program.dumps.read_to_string(&mut text).expect("it writes text");
+        assert!(program.scene.ended().success(), "{text}");
+        assert!(!text.contains("has not answered"), "{text}");
+    }
+
     /// The program of the book's chapter about stuck servers.
     fn the_stuck_example_shows_where_it_hangs(kind: DriverKind) {
         let mut command = Command::new(example("stuck"));
