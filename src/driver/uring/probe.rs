@@ -63,23 +63,41 @@ fn answer(ring: &mut Ring) -> Option<Answer> {
     }
 }
 
+/// Why a driver can not be.
+pub(super) struct Failed {
+    pub(super) error: io::Error,
+    /// Operations that the kernel has not given back.
+    pub(super) in_flight: usize,
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self {
+            error,
+            in_flight: 0,
+        }
+    }
+}
+
 /// Multishot receive came with Linux 6.0; an older kernel answers `EINVAL`.
-pub(super) fn multishot_receive(ring: &mut Ring, pool: &Rc<Pool>) -> io::Result<()> {
+pub(super) fn multishot_receive(ring: &mut Ring, pool: &Rc<Pool>) -> Result<(), Failed> {
     const NAME: &str = "multishot receive";
     let (ours, mut theirs) = UnixStream::pair()?;
     theirs.write_all(b"?")?;
     let entry = recv_multi(ours.as_raw_fd(), GROUP, true, false, PROBE);
     // SAFETY: the entry points to nothing; the buffers belong to the pool.
     unsafe { ring.push(&entry) };
-    let refused = |errno| Err(Refusal::too_old(NAME, errno).into_error());
-    let Some((result, flags)) = answer(ring) else {
-        return refused(libc::ETIME);
+    let refused = |errno| Refusal::too_old(NAME, errno).into_error();
+    let missing = || Failed {
+        error: refused(libc::ETIME),
+        in_flight: 1,
     };
+    let (result, flags) = answer(ring).ok_or_else(missing)?;
     if flags & FLAG_BUFFER != 0 {
         drop(pool.claim(flags & !FLAG_FILLED, result));
     }
     if result < 0 {
-        return refused(-result);
+        return Err(refused(-result).into());
     }
     if flags & FLAG_MORE != 0 {
         let cancel = opcode::AsyncCancel::new(PROBE)
@@ -91,11 +109,11 @@ pub(super) fn multishot_receive(ring: &mut Ring, pool: &Rc<Pool>) -> io::Result<
         // Trap T4: the cancel's own answer proves nothing, only the receive's.
         match answer(ring) {
             Some((_, flags)) if flags & FLAG_MORE == 0 => {}
-            _ => return refused(libc::ETIME),
+            _ => return Err(missing()),
         }
     }
     if result != 1 || flags & FLAG_BUFFER == 0 {
-        return refused(libc::EPROTO);
+        return Err(refused(libc::EPROTO).into());
     }
     Ok(())
 }

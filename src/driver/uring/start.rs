@@ -2,7 +2,7 @@
 //!
 //! **Guarantees.** A driver that was made works: what it can not do without was tried, what it can
 //! was tried too and is left out where the kernel answers differently. Each choice is a line of the
-//! report. A failed start leaves nothing behind.
+//! report. A failed start leaves nothing behind but memory that the kernel may still use.
 
 use super::slots::Slots;
 use super::wake::Wake;
@@ -49,9 +49,9 @@ impl UringDriver {
             shut: false,
             report,
         };
-        if let Err(refusal) = probe::multishot_receive(&mut driver.ring, &driver.pool) {
-            driver.shut_down(0);
-            return Err(refusal);
+        if let Err(failed) = probe::multishot_receive(&mut driver.ring, &driver.pool) {
+            driver.shut_down(failed.in_flight);
+            return Err(failed.error);
         }
         driver.report.push(match options.multishot_receive {
             true => "multishot receive: yes".into(),
