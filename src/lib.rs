@@ -55,8 +55,10 @@
 //!
 //! Cancelling a task is a value that is delivered, not a drop: each await of this crate that is
 //! pending ends with [`Cancelled`], which `?` carries up; code may catch it, clean up *with awaits*,
-//! and go on. Dropping any future of this crate is sound and loses nothing: reads and accepts give
-//! what the kernel had done to the next one, writes to a transport are queued when they are called.
+//! and go on. Dropping any future of this crate is sound, and nothing that arrived is lost: reads and
+//! accepts give what the kernel had done to the next one, writes to a transport are queued when they are
+//! called. What a future owns goes with it: the item of a [`Queue::put`](sync::Queue::put) that waits for
+//! room, the lock that a [`Condition::wait`](sync::Condition::wait) was to take again.
 
 pub mod combinators;
 pub mod debug;
