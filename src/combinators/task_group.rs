@@ -24,8 +24,8 @@ use super::failure::{ExceptionGroup, Failure, Panic};
 use super::group_error::{GroupError, Refused};
 use crate::event_loop::{EventLoopExt, ExceptionContext, try_get_running_loop};
 use crate::task::{
-    Cancelled, Canceller, LocalTask, Scope, TaskOptions, Wait, WaitsFor, cancellations_held,
-    current, current_task, exit_loop, give_back, is_loop_exit,
+    Cancelled, Canceller, LocalTask, Scope, TaskOptions, Wait, WaitsFor, call_all,
+    cancellations_held, current, current_task, exit_loop, give_back, is_loop_exit,
 };
 use pin_project_lite::pin_project;
 use slab::Slab;
@@ -78,15 +78,16 @@ impl<E> Inner<E> {
                 .filter_map(|(_, task)| task.clone())
                 .collect()
         };
-        for child in children {
-            child.cancel();
-        }
         let body = self.body.take();
-        if let Some(body) = body {
-            body.cancel(None);
-            // Whoever polls a body that cannot be told drops it.
-            self.wake();
-        }
+        let all = children.into_iter().map(Ok).chain(body.map(Err));
+        call_all(all, |told| match told {
+            Ok(child) => drop(child.cancel()),
+            Err(body) => {
+                body.cancel(None);
+                // Whoever polls a body that cannot be told drops it.
+                self.wake();
+            }
+        });
     }
 
     fn push(&self, failure: Failure<E>) {

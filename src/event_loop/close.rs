@@ -9,7 +9,8 @@
 //! back in time; that is leaked on purpose, named and counted. Descriptors of the loop itself are
 //! closed. What was written to a transport in the last iteration is sent as far as the socket takes it.
 //! Destructors of the program's things run without any borrow held: they may ask the closed loop what
-//! they like, and their panics are reported and keep nothing else from its end.
+//! they like, and their panics are reported and keep nothing else from its end. A loop exit out of the
+//! exception handler goes on when all of it is done.
 
 use super::core::Core;
 use super::exception::ExceptionContext;
@@ -20,9 +21,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 impl Core {
     /// Waits at most `deadline` nanoseconds for operations.
     pub(super) fn close(&self, deadline: u64) {
-        if self.closed.replace(true) {
-            return;
+        if !self.closed.replace(true) {
+            self.reporter.hold_exits(|| self.close_in_order(deadline));
         }
+    }
+
+    fn close_in_order(&self, deadline: u64) {
         for payload in self.callbacks.clear() {
             self.report(ExceptionContext::panic(
                 "panic while dropping a callback",

@@ -163,12 +163,6 @@ impl Core {
         self.engine.borrow().driver().now()
     }
 
-    /// See [`AbstractEventLoop::coarse_time`].
-    #[inline]
-    pub(super) fn coarse_now(&self) -> u64 {
-        self.engine.borrow().driver().coarse_now()
-    }
-
     /// Whether the loop was closed.
     pub fn is_closed(&self) -> bool {
         self.closed.get()
@@ -505,10 +499,14 @@ impl HandleOwner for Core {
             {
                 timers.note_cancelled(timer);
             }
-        } else if self.callbacks.cancel(key)
-            && let Some(timer) = timer
-        {
-            self.timers.borrow_mut().note_cancelled(timer);
+        } else {
+            if let Some(timer) = timer
+                && self.callbacks.is_waiting(key)
+            {
+                self.timers.borrow_mut().note_cancelled(timer);
+            }
+            // Last, for what it captured is dropped: code of others.
+            self.callbacks.cancel(key);
         }
     }
 
@@ -518,8 +516,11 @@ impl HandleOwner for Core {
             if timers.take_bell(key).is_some() {
                 timers.discard(timer);
             }
-        } else if self.callbacks.cancel(key) {
-            self.timers.borrow_mut().discard(timer);
+        } else {
+            if self.callbacks.is_waiting(key) {
+                self.timers.borrow_mut().discard(timer);
+            }
+            self.callbacks.cancel(key);
         }
     }
 

@@ -7,7 +7,7 @@ use super::abstract_event_loop::AbstractEventLoop;
 use crate::protocol::{Address, ProtocolKind, Transport};
 use crate::task::{TaskRef, is_loop_exit};
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
@@ -151,6 +151,9 @@ pub type ExceptionHandler = Rc<dyn Fn(&ExceptionContext)>;
 /// Holds the handler and calls it as the contract says.
 #[derive(Default)]
 pub(super) struct Reporter {
+    /// Loop exits out of handlers wait, and the first of them.
+    holding: Cell<bool>,
+    held: RefCell<Option<Box<dyn Any + Send>>>,
     handler: RefCell<Option<ExceptionHandler>>,
     /// The loop the program sees, whose default handler counts.
     outer: RefCell<Option<Weak<dyn AbstractEventLoop>>>,
@@ -158,7 +161,9 @@ pub(super) struct Reporter {
 
 impl Reporter {
     pub(super) fn set(&self, handler: Option<ExceptionHandler>) {
-        *self.handler.borrow_mut() = handler;
+        // Dropped without the borrow: its destructor may report.
+        let old = self.handler.replace(handler);
+        drop(old);
     }
 
     pub(super) fn get(&self) -> Option<ExceptionHandler> {
@@ -169,8 +174,30 @@ impl Reporter {
         *self.outer.borrow_mut() = Some(outer);
     }
 
+    /// Calls `f`. A [`LoopExit`](crate::task::LoopExit) out of a handler meanwhile goes on when `f`
+    /// has returned.
+    pub(super) fn hold_exits(&self, f: impl FnOnce()) {
+        self.holding.set(true);
+        f();
+        self.holding.set(false);
+        let held = self.held.take();
+        if let Some(exit) = held {
+            resume_unwind(exit);
+        }
+    }
+
     /// Never panics, except to pass a [`LoopExit`](crate::task::LoopExit) on.
     pub(super) fn call(&self, context: ExceptionContext) {
+        if !self.holding.get() {
+            return self.tell(context);
+        }
+        if let Err(exit) = catch_unwind(AssertUnwindSafe(|| self.tell(context))) {
+            let first = self.held.take().unwrap_or(exit);
+            self.held.replace(Some(first));
+        }
+    }
+
+    fn tell(&self, context: ExceptionContext) {
         let Some(handler) = self.get() else {
             return self.call_default(&context, "Exception in default exception handler");
         };

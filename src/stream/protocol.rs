@@ -16,7 +16,7 @@ use super::origin::Origin;
 use super::waiters::{Place, Waiters};
 use crate::driver::Lease;
 use crate::protocol::{BaseProtocol, Protocol, Transport};
-use crate::task::WaitsFor;
+use crate::task::{WaitsFor, call_all};
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -331,7 +331,7 @@ impl StreamReaderProtocol {
         if let Some(mut rare) = self.rare.take() {
             let mut waiting = rare.waiters(until).take();
             self.rare.set(Some(rare));
-            waiting.drain(..).for_each(|(_, waker)| waker.wake());
+            call_all(waiting.drain(..), |(_, waker)| waker.wake());
             self.with_rare(|rare| rare.waiters(until).reuse(waiting));
         }
     }
@@ -354,8 +354,9 @@ impl BaseProtocol for StreamReaderProtocol {
             Some(error) => self.set_exception(error),
             None => self.feed_eof(),
         }
-        self.wake_all(Until::Drained);
-        self.wake_all(Until::Closed);
+        call_all([Until::Drained, Until::Closed], |until| {
+            self.wake_all(until)
+        });
     }
 
     fn pause_writing(&self) {

@@ -18,7 +18,9 @@
 //!
 //! **Who may touch it.** `leaf.rs` adds and removes; the primitives give.
 
+use crate::task::call_all;
 use std::cell::{Cell, RefCell};
+use std::iter;
 use std::task::Waker;
 
 /// No place.
@@ -239,9 +241,7 @@ impl Waiters {
                 index = entry.next;
             }
         }
-        while let Some(waker) = self.next_given() {
-            waker.wake();
-        }
+        call_all(iter::from_fn(|| self.next_given()), Waker::wake);
     }
 
     /// Takes the first out of line, if it was given something.

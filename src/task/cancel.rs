@@ -18,6 +18,7 @@
 //!
 //! Wakers run code of others, so they are collected and fired at the end.
 
+use super::call_all::call_all;
 use super::cancelled::Cancelled;
 use super::nodes::{Marks, UNMARKED};
 use super::noted::Noted;
@@ -38,6 +39,12 @@ pub(super) struct Effects {
     /// Tasks that are joined by what was cancelled.
     joined: Vec<(u32, u32)>,
     wakers: Vec<Waker>,
+}
+
+/// Who is told of the request to a scope.
+enum Told {
+    Task((u32, u32)),
+    Waker(Waker),
 }
 
 impl Tasks {
@@ -89,7 +96,7 @@ impl Tasks {
         for slot in visited {
             slot.clear(VISITED);
         }
-        self.fire(effects);
+        call_all(effects.wakers, Waker::wake);
         true
     }
 
@@ -97,18 +104,16 @@ impl Tasks {
     pub(super) fn cancel_scope(&self, slot: &Header, scope: u32, message: Option<Arc<str>>) {
         let mut effects = Effects::default();
         self.request(slot, scope, message.clone(), &mut effects);
-        for (index, generation) in std::mem::take(&mut effects.joined) {
-            if let Some(joined) = self.pending(index, generation) {
-                self.cancel(joined, message.clone());
+        let joined = effects.joined.into_iter().map(Told::Task);
+        let wakers = effects.wakers.into_iter().map(Told::Waker);
+        call_all(joined.chain(wakers), |told| match told {
+            Told::Task((index, generation)) => {
+                if let Some(joined) = self.pending(index, generation) {
+                    self.cancel(joined, message.clone());
+                }
             }
-        }
-        self.fire(effects);
-    }
-
-    fn fire(&self, effects: Effects) {
-        for waker in effects.wakers {
-            waker.wake();
-        }
+            Told::Waker(waker) => waker.wake(),
+        });
     }
 
     fn request(&self, slot: &Header, scope: u32, message: Option<Arc<str>>, effects: &mut Effects) {
@@ -264,7 +269,7 @@ impl Tasks {
                     self.cancel(joined, message);
                 }
             }
-            self.fire(effects);
+            call_all(effects.wakers, Waker::wake);
         } else if scope == ROOT {
             slot.set(DROP_BODY);
             self.schedule(slot.word());

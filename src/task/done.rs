@@ -14,7 +14,7 @@ use super::slot::{CALLBACKS, CANCELLED, DONE, HANDLE, Header, PANICKED};
 use super::tasks::Tasks;
 use super::waker::wake_from;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,12 +203,14 @@ impl Tasks {
             let task = task.clone();
             self.call_done(callback, DoneTask { task, ended });
         }
-        if let Some(joiner) = joiner {
-            wake_from(self, joiner);
-        }
+        // A waker that panics keeps nobody else from being called.
+        let woken = joiner.map(|joiner| catch_unwind(AssertUnwindSafe(|| wake_from(self, joiner))));
         for callback in after {
             let task = task.clone();
             self.call_done(callback, DoneTask { task, ended });
+        }
+        if let Some(Err(payload)) = woken {
+            resume_unwind(payload);
         }
     }
 }

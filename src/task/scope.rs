@@ -466,10 +466,10 @@ impl Tasks {
     fn close_scope(&self, scope: u32) {
         let closed = self.scopes.all(|list| {
             let state = &mut list[scope as usize];
-            if state.requests.is_some() || state.nodes > 0 || state.children > 0 {
+            if state.requests.is_some() || state.nodes > 0 || state.children > 0 || state.active {
                 return None;
             }
-            // Nothing stands in it, nobody asked it to stop.
+            // Nothing stands in it, nobody asked it to stop, its last guard was dropped.
             let waker = state.waker.take();
             state.open = false;
             state.generation = state.generation.wrapping_add(1);
@@ -488,6 +488,12 @@ impl Tasks {
 
     fn close_used_scope(&self, scope: u32) {
         let (slot, parent) = self.detach_scope(scope);
+        if let Some(slot) = slot
+            && slot.scope().get() == scope
+        {
+            // Its guard was forgotten.
+            slot.scope().set(parent);
+        }
         let (requests, waker) = self.scopes.with(scope, |state| {
             let gone = (state.requests.take(), state.waker.take());
             state.open = false;

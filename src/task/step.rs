@@ -17,6 +17,7 @@
 //! The task's context (D11) is entered and left with the task.
 
 use super::arena::NONE;
+use super::body::TaskVTable;
 use super::context::{self, Outer};
 use super::loop_exit::{LoopExit, is_loop_exit};
 use super::registry::TaskRef;
@@ -216,12 +217,36 @@ impl Tasks {
         let Some(vtable) = slot.vtable() else {
             return;
         };
-        if flags & (PANICKED | NAMED) != 0 {
-            self.retire_known(slot, flags);
+        let unread = flags & (TAKEN | CANCELLED | PANICKED) == 0 && vtable.output_needs_drop;
+        if unread || flags & (PANICKED | NAMED) != 0 {
+            return self.retire_in_full(slot, vtable, unread);
         }
-        if flags & (TAKEN | CANCELLED | PANICKED) == 0 && vtable.output_needs_drop {
-            self.drop_unread(slot);
+        self.free(slot, vtable);
+    }
+
+    /// Code of others runs here, and may leave the loop: not before the slot is free.
+    #[inline(never)]
+    fn retire_in_full(&self, slot: &Header, vtable: &TaskVTable, unread: bool) {
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            if slot.has(PANICKED) {
+                self.report_panic(slot);
+            } else if unread && let Err(payload) = self.drop_body(slot) {
+                self.report_of(slot, Report::DROP_PANICKED, Some(payload));
+            }
+        }));
+        if slot.has(NAMED)
+            && let Some(id) = slot.id()
+        {
+            self.shared.remove_name(id);
         }
+        self.free(slot, vtable);
+        if let Err(payload) = told {
+            resume_unwind(payload);
+        }
+    }
+
+    #[inline]
+    fn free(&self, slot: &Header, vtable: &TaskVTable) {
         let context = slot.context().take();
         slot.vacate();
         self.arena.free(slot, &vtable.room);
@@ -230,27 +255,11 @@ impl Tasks {
         }
     }
 
-    fn drop_unread(&self, slot: &Header) {
-        if let Err(payload) = self.drop_body(slot) {
-            self.report_of(slot, Report::DROP_PANICKED, Some(payload));
-        }
-    }
-
-    #[cold]
-    fn retire_known(&self, slot: &Header, flags: u32) {
-        if flags & PANICKED != 0 {
-            self.report_panic(slot);
-        }
-        if let Some(id) = slot.id() {
-            self.shared.remove_name(id);
-        }
-    }
-
     #[cold]
     fn report_panic(&self, slot: &Header) {
         let payload = slot.cold().and_then(|cold| cold.payload.take());
         if slot.has(FORGIVEN | TAKEN) || payload.as_deref().is_some_and(is_loop_exit) {
-            return;
+            return self.guard_drop(|| drop(payload));
         }
         self.report_of(slot, Report::NEVER_RETRIEVED, payload);
     }
@@ -261,10 +270,14 @@ impl Tasks {
             return;
         }
         slot.clear(SCHEDULED);
+        let (index, generation) = (slot.index(), slot.generation());
         if !slot.has(QUIET) {
             self.report_of(slot, Report::DESTROYED, None);
+            // Code of others, which may have stepped the task to its end, and the slot be another's.
+            if !slot.is_live() || slot.generation() != generation || slot.has(RUNNING) {
+                return;
+            }
         }
-        let (index, generation) = (slot.index(), slot.generation());
         let before = self.swap_current(Current::Arena { index, generation });
         slot.set(RUNNING);
         // SAFETY: the slot stays while `self` does; `drop_body` catches what is thrown.

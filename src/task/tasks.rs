@@ -6,6 +6,7 @@
 
 use super::arena::{Arena, Chunks, NONE};
 use super::body::{FutureBody, TaskBody};
+use super::call_all::call_all;
 use super::context::{Context, Vars};
 use super::handle::{RawTask, Task};
 use super::host::TaskHost;
@@ -418,13 +419,14 @@ impl Tasks {
         for sent in unheard {
             self.guard_drop(|| drop(sent));
         }
-        for index in 0..self.arena.end() {
+        // Also when the reporter of one leaves.
+        call_all(0..self.arena.end(), |index| {
             if let Some(slot) = self.arena.get(index)
                 && slot.is_live()
             {
                 self.destroy(slot);
             }
-        }
+        });
     }
 
     /// Runs a destructor, or the loop's own `call_soon`; its panic is reported.

@@ -20,8 +20,8 @@ pub use error::ConcurrentError;
 pub(super) use error::Failure;
 pub use wait::ConcurrentWait;
 
-use super::future::{InvalidStateError, SharedError, Waiters, call_all};
-use crate::task::{LoopId, running_loop_id};
+use super::future::{InvalidStateError, SharedError, Waiters};
+use crate::task::{LoopId, call_all, running_loop_id};
 #[cfg(loom)]
 use loom::sync::{Condvar, Mutex, MutexGuard};
 use std::error::Error;

@@ -1,11 +1,11 @@
 //! Callbacks, and telling who waits.
 
 use super::Future;
-use crate::task::{CallOnce, Context, copy_context};
-use std::any::{Any, type_name};
+use crate::task::{CallOnce, Context, call_all, copy_context};
+use std::any::type_name;
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::Location;
 use std::task::Waker;
 
 /// Who waits for a future.
@@ -167,18 +167,5 @@ impl<T: 'static> Future<T> {
             Waiter::Waker(waker) => waker.wake(),
             Waiter::Callback(callback) => callback.queue(self),
         });
-    }
-}
-
-/// Calls `tell` with each, whatever one of them does; the first panic goes on at the end.
-pub(in crate::event_loop) fn call_all<E>(all: impl Iterator<Item = E>, mut tell: impl FnMut(E)) {
-    let mut panic: Option<Box<dyn Any + Send>> = None;
-    for one in all {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| tell(one))) {
-            panic.get_or_insert(payload);
-        }
-    }
-    if let Some(payload) = panic {
-        resume_unwind(payload);
     }
 }

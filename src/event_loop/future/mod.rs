@@ -33,7 +33,6 @@ mod wait;
 mod waiters;
 mod wrap;
 
-pub(super) use callbacks::call_all;
 pub use callbacks::{CallbackId, CallbackOptions};
 pub use error::{FutureError, InvalidStateError, SharedError};
 pub use host::FutureLoop;

@@ -4,6 +4,7 @@
 //! be turned by hand, and reports that a test does not take make it fail.
 
 mod cancel;
+mod careless;
 mod closed;
 mod current;
 mod handles;
