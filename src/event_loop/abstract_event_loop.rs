@@ -167,12 +167,6 @@ pub trait AbstractEventLoop {
         base!(self, "time", panic).time()
     }
 
-    /// A time that is not after [`time`](Self::time) and mostly less than 100 ms before it, where that
-    /// is cheaper.
-    fn coarse_time(&self) -> u64 {
-        self.time()
-    }
-
     // --- futures and tasks
 
     /// The loop as its futures know it. `create_future` is made of it: a loop that wants to see what

@@ -257,10 +257,6 @@ impl AbstractEventLoop for BaseEventLoop {
         self.core.now()
     }
 
-    fn coarse_time(&self) -> u64 {
-        self.core.coarse_now()
-    }
-
     fn future_loop(&self) -> Result<Rc<dyn FutureLoop>, LoopError> {
         Ok(self.futures.clone())
     }

@@ -16,7 +16,6 @@ use super::ext::EventLoopExt;
 use super::handle::{Handle, TimerHandle};
 use super::running::get_running_loop;
 use super::time::missing;
-use crate::driver::COARSE;
 use crate::task::{Bell, Scope, current_cancelling, current_task};
 use pin_project_lite::pin_project;
 use std::borrow::Borrow;
@@ -85,8 +84,7 @@ impl From<TimeoutStateError> for io::Error {
 /// dropped for the error if it carries that cancellation. A body that caught it and went on gives
 /// its own value. A body that waits only at futures of other crates is dropped. A body that never
 /// suspends does not time out; with a zero duration its first suspension ends it. The time runs
-/// from the first poll on; of what the body computes before it first suspends up to 100 ms may not
-/// count. To move the deadline meanwhile, use [`Deadline`].
+/// from the first poll on. To move the deadline meanwhile, use [`Deadline`].
 ///
 /// # Errors
 /// [`TimeoutError`]. A cancellation of the task from outside stays what it is: it is in the body's
@@ -135,9 +133,6 @@ enum When {
     At(u64),
     /// From the first poll.
     After(u64),
-    /// As `After`. The first poll began at or after this coarse time, and goes on: the exact time is
-    /// only asked for if the body suspends.
-    Begun(u64, u64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -259,7 +254,6 @@ impl Deadline {
     pub fn when(&self) -> Option<u64> {
         match self.when.get() {
             When::At(when) => Some(when),
-            When::Begun(since, delay) => Some(since.saturating_add(delay)),
             When::Never | When::After(_) => None,
         }
     }
@@ -275,6 +269,9 @@ impl Deadline {
     ///
     /// # Errors
     /// [`TimeoutStateError`] when the body does not run, or was cancelled.
+    ///
+    /// # Panics
+    /// When the loop does not run.
     pub fn reschedule(&self, when: Option<u64>) -> Result<(), TimeoutStateError> {
         match self.state.get() {
             State::Created => return Err(TimeoutStateError::NotEntered),
@@ -303,7 +300,7 @@ impl Deadline {
         }
     }
 
-    /// The first poll.
+    /// The first poll. The deadline is absolute from now on.
     fn enter(&self, scope: &Scope, cx: &Context<'_>) {
         assert!(
             self.state.get() == State::Created,
@@ -319,13 +316,9 @@ impl Deadline {
             return;
         }
         let event_loop = get_running_loop();
-        if let When::After(delay @ 1..) = when {
-            self.when.set(When::Begun(event_loop.coarse_time(), delay));
-            return;
-        }
         let now = event_loop.time();
-        if let When::After(_) = when {
-            self.when.set(When::At(now));
+        if let When::After(delay) = when {
+            self.when.set(When::At(now.saturating_add(delay)));
         }
         if self.when().is_some_and(|when| when <= now) {
             // Before anything that the body queues: it ends at its first suspension.
@@ -347,11 +340,6 @@ impl Deadline {
             if !self.rang() {
                 self.silence();
             }
-        }
-        if let When::Begun(since, delay) = self.when.get() {
-            let now = get_running_loop().time();
-            let began = now.min(since.saturating_add(COARSE));
-            self.when.set(When::At(began.saturating_add(delay)));
         }
         if self.alarm.borrow().is_none() {
             self.arm();
