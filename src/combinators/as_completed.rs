@@ -6,7 +6,7 @@
 
 use super::failure::Failure;
 use crate::event_loop::{EventLoopExt, TimeoutError, TimerHandle, get_running_loop};
-use crate::task::{Task, Wait, WaitsFor};
+use crate::task::{Task, Wait, WaitsFor, call_all};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -46,16 +46,15 @@ impl<T> Shared<T> {
 
     fn time_out(&self) {
         self.timed_out.set(true);
-        while self.wake_next() {}
+        let waiting = self.waiting.take();
+        call_all(waiting, |(_, waker)| waker.wake());
     }
 
-    fn wake_next(&self) -> bool {
+    fn wake_next(&self) {
         let first = self.waiting.borrow_mut().pop_front();
-        let Some((_, waker)) = first else {
-            return false;
-        };
-        waker.wake();
-        true
+        if let Some((_, waker)) = first {
+            waker.wake();
+        }
     }
 
     fn stop_timer(&self) {

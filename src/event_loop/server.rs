@@ -21,7 +21,7 @@ use super::listener::Listener;
 use super::time::yield_now;
 use crate::driver::Fd;
 use crate::protocol::{Address, Transport};
-use crate::task::{Cancelled, Wait, WaitsFor, is_loop_exit};
+use crate::task::{Cancelled, Wait, WaitsFor, call_all, is_loop_exit};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -75,7 +75,7 @@ impl Inner {
             let mut waiting = self.waiting.borrow_mut();
             let wakers: Vec<_> = waiting.iter_mut().map(|(_, waker)| waker.take()).collect();
             drop(waiting);
-            wakers.into_iter().flatten().for_each(Waker::wake);
+            call_all(wakers.into_iter().flatten(), Waker::wake);
         }
     }
 
