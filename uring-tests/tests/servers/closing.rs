@@ -2,15 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
-use std::rc::Rc;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
+use ringloop::event_loop::{SocketParts, TransportFactory, WaitClosed};
+use ringloop::transport::DefaultTransports;
 use ringloop::{
-    AbstractEventLoop, BaseProtocol, EventLoopExt, Lease, Protocol, Server, ServerOptions,
-    Transport, yield_now,
+    AbstractEventLoop, BaseEventLoop, BaseProtocol, Builder, EventLoopExt, Lease, Protocol, Server,
+    ServerOptions, Transport, yield_now,
 };
 use uring_tests::net::{
     Accepted, Recorder, assert_cancelled, own_addr, run_loop, run_on, settled_fds,
@@ -299,6 +302,49 @@ on_both_drivers! {
             yield_now().await.expect("nobody cancels this");
             assert!(polled.get());
             also.expect("the loop runs").await.expect("it ended").expect("nobody cancels it");
+        });
+    }
+
+    /// A transport factory attaches a connection when the server was over already: it is not over, and
+    /// each of those who waited keeps his place.
+    fn srv_03_a_connection_that_is_attached_late_is_waited_for(kind: DriverKind) {
+        /// Keeps the first connection of a server back.
+        #[derive(Default)]
+        struct Late(RefCell<Option<SocketParts>>);
+        impl TransportFactory for Late {
+            fn make_socket_transport(&self, parts: SocketParts) -> io::Result<Rc<dyn Transport>> {
+                self.0.replace(Some(parts));
+                Err(io::Error::other("later"))
+            }
+        }
+        let factory = Rc::new(Late::default());
+        let driver = Builder::new().driver(kind).build_driver().expect("the driver is there");
+        let event_loop: Rc<dyn AbstractEventLoop> = Rc::new_cyclic(|me: &Weak<BaseEventLoop>| {
+            BaseEventLoop::new(driver, factory.clone(), me.clone())
+        });
+        event_loop.set_exception_handler(Some(Rc::new(|_| ())));
+        run_loop(&event_loop.clone(), async move {
+            let (server, address, _) = serve(&event_loop).await;
+            let _client = TcpStream::connect(address).expect("it listens");
+            while factory.0.borrow().is_none() {
+                yield_now().await.expect("nobody cancels this");
+            }
+            let polled = |waits: &mut WaitClosed| {
+                let mut context = Context::from_waker(Waker::noop());
+                Pin::new(waits).poll(&mut context).is_ready()
+            };
+            let [mut first, mut second] = [server.wait_closed(), server.wait_closed()];
+            assert!(!polled(&mut first) && !polled(&mut second));
+            server.close();
+            let parts = factory.0.take().expect("it was kept");
+            let transport = DefaultTransports.make_socket_transport(parts).expect("it is connected");
+            assert!(!polled(&mut second) && !polled(&mut first));
+            drop(second);
+            let waits = event_loop.create_task(first).expect("the loop runs");
+            yield_now().await.expect("nobody cancels this");
+            assert!(!waits.done());
+            transport.abort();
+            waits.await.expect("it ended").expect("nobody cancels it");
         });
     }
 
