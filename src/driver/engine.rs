@@ -6,8 +6,8 @@
 //!   completion that the driver did not report.
 //! * **Takes keep their order.** A receive or an accept that nobody waits for any more may still bring
 //!   something. Until it has, later ones on the same descriptor are held back, in their order; then they
-//!   get what was brought, before anything that is still in the socket. So no byte overtakes another, whoever gave up
-//!   what, and the stash of a descriptor ([`Fd`](super::Fd)) needs nobody's attention.
+//!   get what was brought, before anything that is still in the socket. So no byte overtakes another,
+//!   whoever gave up what, and the stash of a descriptor ([`Fd`](super::Fd)) needs nobody's attention.
 //! * An engine is closed by [`close`](Engine::close). Dropped without, it leaks what is in flight
 //!   on purpose (trap T2).
 //!
@@ -21,7 +21,8 @@
 //!
 //! **Who may touch it.** One loop. User code (targets, wakers, destructors) is never called in here
 //! except by [`turn`](Engine::turn), [`close`](Engine::close) and, once it is closed,
-//! [`start`](Engine::start), which are for those who drive an engine by hand; the event loop takes the steps one by one and calls user code without a borrow.
+//! [`start`](Engine::start), which are for those who drive an engine by hand; the event loop takes the
+//! steps one by one and calls user code without a borrow.
 
 use super::closed::ClosedDriver;
 use super::pool::Claim;

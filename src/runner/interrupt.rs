@@ -74,12 +74,8 @@ impl Drop for Interrupts {
     fn drop(&mut self) {
         self.core.abandon(self.poll);
         let heard = u32::from(self.cancel.cancelled.get());
-        let Some(catch) = self.catch.take() else {
-            return;
-        };
-        let unheard = catch.count() > heard;
-        drop(catch);
-        if unheard {
+        let came = self.catch.take().map_or(0, Catch::end);
+        if came > heard {
             signals::take_default(libc::SIGINT);
         }
     }

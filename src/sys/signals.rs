@@ -205,6 +205,23 @@ impl Catch {
     pub fn count(&self) -> u32 {
         slot(self.signal).map_or(0, SignalSlot::count)
     }
+
+    /// Ends it; how often the signal was delivered. None is missing: a later one finds the action that
+    /// there was before.
+    pub fn end(self) -> u32 {
+        self.put_back();
+        self.count()
+    }
+
+    fn put_back(&self) {
+        if action(self.signal).is_ok_and(|action| is_ours(&action)) {
+            // SAFETY: the action that the kernel gave us before.
+            unsafe { libc::sigaction(self.signal, &raw const self.previous, ptr::null_mut()) };
+        }
+        if let Ok(slot) = slot(self.signal) {
+            slot.retire();
+        }
+    }
 }
 
 impl AsFd for Catch {
@@ -216,13 +233,10 @@ impl AsFd for Catch {
 
 impl Drop for Catch {
     fn drop(&mut self) {
-        if action(self.signal).is_ok_and(|action| is_ours(&action)) {
-            // SAFETY: the action that the kernel gave us before.
-            unsafe { libc::sigaction(self.signal, &raw const self.previous, ptr::null_mut()) };
+        self.put_back();
+        if let Ok(slot) = slot(self.signal) {
+            slot.release();
         }
-        let Ok(slot) = slot(self.signal) else { return };
-        slot.retire();
-        slot.release();
     }
 }
 
