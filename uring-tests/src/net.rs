@@ -215,7 +215,10 @@ impl Accepted {
 
 /// The reports of a loop, by message and error.
 #[derive(Clone, Default)]
-pub struct Reports(Rc<RefCell<Vec<(String, String)>>>, Rc<Changes>);
+pub struct Reports(Rc<RefCell<Vec<Report>>>, Rc<Changes>);
+
+/// Message, error, and the address of the listening socket.
+type Report = (String, String, Option<Address>);
 
 impl Reports {
     /// Takes the reports of that loop.
@@ -228,7 +231,8 @@ impl Reports {
                 .as_ref()
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            sink.0.borrow_mut().push((context.message.clone(), error));
+            let report = (context.message.clone(), error, context.socket.clone());
+            sink.0.borrow_mut().push(report);
             sink.1.happened();
         })));
         reports
@@ -239,7 +243,7 @@ impl Reports {
         self.0
             .borrow()
             .iter()
-            .map(|(message, _)| message.clone())
+            .map(|(message, ..)| message.clone())
             .collect()
     }
 
@@ -248,8 +252,14 @@ impl Reports {
         self.0
             .borrow()
             .iter()
-            .map(|(_, error)| error.clone())
+            .map(|(_, error, _)| error.clone())
             .collect()
+    }
+
+    /// The listening sockets that they are about so far.
+    pub fn sockets(&self) -> Vec<Option<Address>> {
+        let reports = self.0.borrow();
+        reports.iter().map(|(.., socket)| socket.clone()).collect()
     }
 
     /// Waits for so many.

@@ -304,6 +304,17 @@ on_both_drivers! {
             let (server, _) = serve(&event_loop, UnixServerOptions::new(&name)).await;
             server.close();
             assert_eq!(reports.messages(), [""; 0]);
+            // It can not be told whose it is.
+            let directory = directory.join("directory");
+            std::fs::create_dir(&directory).expect("nothing is there");
+            let path = directory.join("socket");
+            let (server, _) = serve(&event_loop, UnixServerOptions::new(&path)).await;
+            std::fs::rename(&directory, directory.with_extension("moved")).expect("it is there");
+            std::fs::write(&directory, "a file").expect("nothing is there");
+            server.close();
+            let expected =
+                format!("Unable to clean up listening UNIX socket '{}'", path.display());
+            assert_eq!(reports.messages(), [expected]);
         });
     }
 
@@ -320,6 +331,9 @@ on_both_drivers! {
             server.start_serving().await.expect("it is bound");
             server.start_serving().await.expect("it is harmless");
             assert!(server.is_serving());
+            // One accept is armed, and nothing else.
+            let stats = event_loop.core().expect("a base loop has a core").stats();
+            assert_eq!(stats.live_operations, 1);
             let mut client = UnixStream::connect(&path).expect("it listens");
             client.write_all(b"hi").expect("it is connected");
             assert_eq!(accepted.connected(0).await.until_bytes(2).await, b"hi");

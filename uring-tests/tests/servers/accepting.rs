@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use ringloop::{AbstractEventLoop, EventLoopExt, ProtocolKind, ServerOptions};
+use ringloop::{AbstractEventLoop, Address, EventLoopExt, ProtocolKind, ServerOptions};
 use uring_tests::net::{Accepted, Reports, Seen, as_stream, inet, own_addr, run_loop, run_on};
 use uring_tests::wrapped::Wrapper;
 use uring_tests::{isolated, limit_descriptors, on_both_drivers, open_fds};
@@ -202,6 +202,7 @@ on_both_drivers! {
                 assert!(server.is_serving());
                 if report {
                     assert_eq!(reports.messages(), ["Accept failed on a socket"]);
+                    assert_eq!(reports.sockets(), [Some(Address::Inet(failing))]);
                     let text = format!("os error {errno}");
                     assert!(reports.errors()[0].contains(&text), "{:?}", reports.errors());
                 } else {

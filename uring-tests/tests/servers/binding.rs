@@ -110,6 +110,24 @@ on_both_drivers! {
         });
     }
 
+    /// One that is connected: the server does not serve, and says so each time.
+    fn srvc_06_a_socket_that_can_not_listen(kind: DriverKind) {
+        run_on(kind, |event_loop| async move {
+            let listener = TcpListener::bind(own_addr()).expect("loopback is there");
+            let address = listener.local_addr().expect("it is bound");
+            let connected = TcpStream::connect(address).expect("it listens");
+            let options = ServerOptions::default().sock(connected).start_serving(false);
+            let serving = event_loop.create_server(Recorder::new, options);
+            let server = serving.await.expect("it is a stream socket");
+            for _ in 0..2 {
+                let error = server.start_serving().await.expect_err("it is connected");
+                assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}");
+                assert!(!server.is_serving());
+            }
+            server.close();
+        });
+    }
+
     fn srvc_07_arguments_that_exclude_each_other(kind: DriverKind) {
         run_on(kind, |event_loop| async move {
             let socket = || TcpListener::bind(own_addr()).expect("loopback is there");

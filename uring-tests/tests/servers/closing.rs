@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use ringloop::event_loop::{SocketParts, TransportFactory, WaitClosed};
@@ -345,6 +346,36 @@ on_both_drivers! {
             assert!(!waits.done());
             transport.abort();
             waits.await.expect("it ended").expect("nobody cancels it");
+        });
+    }
+
+    /// It wakes who polled last, once, and nobody when it was dropped.
+    fn srv_03_wait_closed_wakes_who_polled_last(kind: DriverKind) {
+        #[derive(Default)]
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        run_on(kind, |event_loop| async move {
+            let (server, _, _) = serve(&event_loop).await;
+            let counts: [Arc<Count>; 3] = Default::default();
+            let mut moved = Box::pin(server.wait_closed());
+            let mut dropped = Box::pin(server.wait_closed());
+            for (wait, count) in
+                [(&mut moved, &counts[0]), (&mut dropped, &counts[1])].into_iter()
+            {
+                let waker = Waker::from(count.clone());
+                assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            }
+            let waker = Waker::from(counts[2].clone());
+            assert!(moved.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(dropped);
+            server.close();
+            let woken = counts.map(|count| count.0.load(Ordering::Relaxed));
+            assert_eq!(woken, [0, 0, 1]);
+            assert!(moved.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
         });
     }
 
