@@ -52,7 +52,7 @@ use super::report::Report;
 ///     match kind {
 ///         Kind::Task => tasks.step(index, generation),
 ///         Kind::Callback => drop(callbacks.run(CallKey { index, generation })),
-///         Kind::Completion => unreachable!("this loop has no driver"),
+///         Kind::Bell | Kind::Completion => unreachable!("no timers and no driver here"),
 ///     }
 /// }
 /// drop(running);
