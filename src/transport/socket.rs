@@ -397,7 +397,11 @@ impl LoopClosed for SocketTransport {
         // The last iteration sends no more; asyncio's write has sent by then. What waits behind a send
         // that the socket did not take whole is lost with that.
         if !behind && let Some(fd) = self.fd() {
-            let _ = gather.send_now(fd.as_fd());
+            while gather.total() > 0
+                && let Ok(sent @ 1..) = gather.send_now(fd.as_fd())
+            {
+                gather.advance(sent);
+            }
         }
         self.core.give_gather(gather);
     }

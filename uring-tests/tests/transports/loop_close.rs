@@ -20,6 +20,9 @@ use crate::recorder::Call::{self, Data, Eof, Lost, Made, Pause, Resume};
 use crate::recorder::Recorder;
 use crate::sockets::{FLOOD, Pair, clogged, connected, pattern, read_all, unix_pair};
 
+/// More than one system call takes.
+const PIECES: usize = 3000;
+
 const CLOSED: Option<ExtraInfo> = Some(ExtraInfo::Socket(-1));
 
 /// Everything that can be asked of a transport.
@@ -186,13 +189,15 @@ on_both_drivers! {
                     let transport = inner.transport(near, Recorder::new()).await;
                     transport.write(b"last").unwrap();
                     transport.write(b" words").unwrap();
+                    transport.writelines((0..PIECES).map(|_| b"!".to_vec().into()).collect()).unwrap();
                     if closing {
                         transport.close();
                     }
                     (far, full)
                 });
                 lab.event_loop.close().unwrap();
-                assert_eq!(read_all(far).join().unwrap(), (b"last words".to_vec(), None));
+                let said = format!("last words{:!<PIECES$}", "").into_bytes();
+                assert_eq!(read_all(far).join().unwrap(), (said, None));
                 let (bytes, _) = read_all(full).join().unwrap();
                 assert!(pattern(FLOOD).starts_with(&bytes), "a gap of {} bytes", FLOOD - bytes.len());
                 lab.close();
