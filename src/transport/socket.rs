@@ -300,31 +300,32 @@ impl SocketTransport {
         }
     }
 
-    /// The socket's own address; the socket is asked at most once.
+    /// The socket's own address.
     fn own_address(&self, fd: &Option<Fd>) -> Option<Address> {
-        let known = self.rare(|rare| rare.own.clone()).flatten();
-        if known.is_some() {
-            return known;
-        }
-        let own = names::own(fd.as_ref()?.as_fd()).map(Address::from);
-        if own.is_some() {
-            self.with_rare(|rare| rare.own.clone_from(&own));
-        }
-        own
+        self.address(fd, |rare| &mut rare.own, names::own)
     }
 
-    /// The peer's address, likewise. The socket knows it as long as it is open, whatever became of the
-    /// peer.
+    /// The peer's address. The socket knows it as long as it is open, whatever became of the peer.
     fn peer_address(&self, fd: &Option<Fd>) -> Option<Address> {
-        let known = self.rare(|rare| rare.peer.clone()).flatten();
+        self.address(fd, |rare| &mut rare.peer, names::peer)
+    }
+
+    /// What stands in that place, else what the socket says: it is asked until it has answered once.
+    fn address(
+        &self,
+        fd: &Option<Fd>,
+        place: fn(&mut Rare) -> &mut Option<Address>,
+        ask: fn(BorrowedFd<'_>) -> Option<names::Name>,
+    ) -> Option<Address> {
+        let known = self.rare(|rare| place(rare).clone()).flatten();
         if known.is_some() {
             return known;
         }
-        let peer = names::peer(fd.as_ref()?.as_fd()).map(Address::from);
-        if peer.is_some() {
-            self.with_rare(|rare| rare.peer.clone_from(&peer));
+        let said = ask(fd.as_ref()?.as_fd()).map(Address::from);
+        if said.is_some() {
+            self.with_rare(|rare| place(rare).clone_from(&said));
         }
-        peer
+        said
     }
 
     /// A write that can not be sent any more is dropped; many of them are reported once.
