@@ -318,7 +318,6 @@ impl Core {
     /// still brings.
     pub fn abandon(&self, key: Key) {
         let orphaned = self.engine.borrow_mut().orphan(key);
-        self.attention.set(true);
         if orphaned.adopt() && !self.closed.get() {
             self.engine.borrow_mut().cancel(key);
             self.note_submitted();

@@ -265,12 +265,19 @@ on_both_drivers! {
             let told = order.clone();
             me.call_at(me.time(), move || told.add("timer")).unwrap();
             let timer = iterations_until(&order).await;
+            let told = order.clone();
+            drop(ringloop::create_task(async move {
+                ringloop::sleep(Duration::from_nanos(1)).await.unwrap();
+                told.add("sleep");
+            }));
+            let sleep = iterations_until(&order).await;
             core.submit(Op::Nop, Target::Callback(Rc::new(Noted(order.clone(), "operation"))));
-            (io, timer, iterations_until(&order).await)
+            (io, timer, sleep, iterations_until(&order).await)
         });
-        let (io, timer, operation) = heard.unwrap();
+        let (io, timer, sleep, operation) = heard.unwrap();
         assert!(io <= if kind == DriverKind::Uring { 3 } else { 17 }, "{io} iterations");
         assert_eq!(timer, 2);
+        assert!(sleep <= 5, "{sleep} iterations");
         assert!(operation <= 3, "{operation} iterations");
         l.close().unwrap();
     }
