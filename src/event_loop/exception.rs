@@ -175,14 +175,14 @@ impl Reporter {
     }
 
     /// Calls `f`. A [`LoopExit`](crate::task::LoopExit) out of a handler meanwhile goes on when `f`
-    /// has returned.
+    /// has ended; a panic of `f` itself, a driver's say, comes before it.
     pub(super) fn hold_exits(&self, f: impl FnOnce()) {
         self.holding.set(true);
-        f();
+        let ended = catch_unwind(AssertUnwindSafe(f));
         self.holding.set(false);
         let held = self.held.take();
-        if let Some(exit) = held {
-            resume_unwind(exit);
+        if let Some(payload) = ended.err().or(held) {
+            resume_unwind(payload);
         }
     }
 

@@ -1,9 +1,9 @@
 //! Timers: a heap of small plain entries.
 //!
 //! **Guarantees.** Earlier deadlines first, ties in order of creation. The callback does not live
-//! here but in the callback arena (a bell beside the heap), so cancelling drops it at once; what stays is a stale entry of
-//! 24 bytes that goes when it reaches the head, or when cancelled entries are more than half of
-//! more than a hundred.
+//! in the heap but in the callback arena (a bell beside the heap), so cancelling drops it at once; what
+//! stays is a stale entry of 24 bytes that goes when it reaches the head, or when cancelled entries are
+//! more than half of more than a hundred.
 //!
 //! The heap has four children to a node: half the levels of a binary one, and the children of a
 //! node stand side by side in memory.

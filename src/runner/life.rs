@@ -186,9 +186,9 @@ impl Runner {
     /// runner does the same, also when a loop exit leaves a run.
     ///
     /// Panics of tasks that clean up are reported to the loop's exception handler. Tasks that are
-    /// cancelled and go on for ever keep it from returning, as in asyncio. Tasks that they start are neither
-    /// cancelled nor waited for: what is left of them is destroyed with the loop, and reported. Where another loop runs in
-    /// this thread, nothing can be waited for: what is left is dropped.
+    /// cancelled and go on for ever keep it from returning, as in asyncio. Tasks that they start are
+    /// neither cancelled nor waited for: what is left of them is destroyed with the loop, and reported.
+    /// Where another loop runs in this thread, nothing can be waited for: what is left is dropped.
     ///
     /// # Errors
     /// [`LoopError::StillRunning`]: the loop runs, and stays open.
