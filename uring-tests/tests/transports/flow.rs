@@ -264,6 +264,30 @@ on_both_drivers! {
         });
     }
 
+    /// Iterations in which it takes little make the trust smaller, until the piece is tried again.
+    fn flow_03_trust_in_a_socket_fades(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            let (near, far) = clogged(&lab, Pair::Unix).await;
+            let transport = near.transport();
+            transport.set_write_buffer_limits(Some(1_000), Some(0)).unwrap();
+            let piece = pattern(20_000);
+            for trusted in [false, true] {
+                transport.write(&piece).unwrap();
+                assert_eq!(transport.get_write_buffer_size() > 0, trusted);
+                lab.settle().await;
+            }
+            far.transport().resume_reading();
+            for sent in 1..=40 {
+                transport.write(b".").unwrap();
+                far.wait_received(2 * piece.len() + sent).await;
+            }
+            transport.write(&piece).unwrap();
+            assert_eq!(transport.get_write_buffer_size(), 0, "tried at once");
+            finish(&near, &far).await;
+            assert_eq!(near.calls(), [Made, Lost]);
+        });
+    }
+
     /// With a mark of 0 it is not: after every write it is known whether something waits.
     fn flow_03_a_mark_of_zero_trusts_nobody(kind: DriverKind) {
         lab(kind, |lab| async move {
