@@ -32,7 +32,7 @@ pub(super) struct Starting {
     waiting: RefCell<VecDeque<Rc<dyn Start>>>,
     /// How many start in each callback that is queued, in order.
     batches: RefCell<VecDeque<usize>>,
-    /// The callback of the last batch, while it is queued.
+    /// The callback of the last batch; stale once it ran, so that no entry is equal to it.
     open: Cell<Option<CallKey>>,
 }
 
@@ -46,12 +46,7 @@ impl Starting {
 
     /// How many start in the callback that runs now.
     fn begin_batch(&self) -> usize {
-        let mut batches = self.batches.borrow_mut();
-        let count = batches.pop_front().unwrap_or(0);
-        if batches.is_empty() {
-            self.open.set(None);
-        }
-        count
+        self.batches.borrow_mut().pop_front().unwrap_or(0)
     }
 
     fn next(&self) -> Option<Rc<dyn Start>> {
