@@ -313,10 +313,13 @@ impl Pool {
         if flags & FLAG_BROUGHT != 0 {
             return self.claim_brought((flags >> 16) as u16);
         }
-        self.claim_buffer(flags, len).map(|claim| claim.lease(self))
+        match self.claim_buffer(flags, len) {
+            Some(claim) => Some(claim.lease(self)),
+            None => self.refuse(),
+        }
     }
 
-    /// The same for a buffer of the pool itself.
+    /// The same for a buffer of the pool itself. Who is refused asks [`claim`](Self::claim), which counts.
     #[inline(always)]
     pub(super) fn claim_buffer(&self, flags: u32, len: i32) -> Option<Claim> {
         let id = (flags >> 16) as u16;
@@ -332,7 +335,7 @@ impl Pool {
                 self.lent.set(self.lent.get() + 1);
                 Some(Claim { id, len })
             }
-            _ => self.refuse(),
+            _ => None,
         }
     }
 
