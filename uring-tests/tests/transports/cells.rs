@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
+use std::sync::mpsc::{Sender, channel};
 
 use ringloop::{BaseProtocol, EventLoopExt, Lease, Protocol, ProtocolCell, ProtocolMut, Transport};
 use uring_tests::lab::lab;
@@ -104,9 +105,9 @@ fn a_pause_is_not_overtaken_when_a_call_panics() {
 const ANSWER: usize = 1 << 20;
 
 /// Answers requests of a byte, the first two with a megabyte; while it is paused, requests wait.
-#[derive(Default)]
 struct Answers {
     transport: Option<Rc<dyn Transport>>,
+    pauses: Sender<()>,
     paused: bool,
     asked: usize,
     answered: usize,
@@ -133,6 +134,8 @@ impl ProtocolMut for Answers {
     }
     fn pause_writing(&mut self) {
         self.paused = true;
+        // Whether the peer still listens is not asked here.
+        let _ = self.pauses.send(());
     }
     fn resume_writing(&mut self) {
         self.paused = false;
@@ -144,17 +147,27 @@ impl ProtocolMut for Answers {
 }
 
 on_both_drivers! {
-    /// The second answer is written inside `resume_writing`, and is above the mark again.
+    /// The second answer is written inside `resume_writing`, and is above the mark again: the peer
+    /// reads neither before it was too much.
     fn a_connection_with_a_cell_is_never_stalled(kind: DriverKind) {
         lab(kind, |lab| async move {
             let (near, mut far) = unix_pair();
-            let cell = Rc::new(ProtocolCell::new(Answers::default()));
+            let (pauses, paused) = channel();
+            let cell = Rc::new(ProtocolCell::new(Answers {
+                transport: None,
+                pauses,
+                paused: false,
+                asked: 0,
+                answered: 0,
+            }));
             let transport = lab.transport(near, cell).await;
             let peer = move || -> std::io::Result<()> {
                 let mut answer = vec![0; ANSWER];
                 far.write_all(b"??")?;
-                far.read_exact(&mut answer)?;
-                far.read_exact(&mut answer)?;
+                for _ in 0..2 {
+                    paused.recv().map_err(std::io::Error::other)?;
+                    far.read_exact(&mut answer)?;
+                }
                 for _ in 0..3 {
                     far.write_all(b"?")?;
                     far.read_exact(&mut answer[..10])?;
