@@ -92,6 +92,8 @@ pub struct Core {
     pub(super) open: RefCell<Slab<Weak<dyn LoopClosed>>>,
     kind: DriverKind,
     pub(super) poll_every: u32,
+    /// A sleep for a timer lasts at least until then.
+    pub(super) slack_until: Cell<u64>,
     /// How many ask that waits be tracked, whatever debug mode says.
     tracked: Cell<usize>,
 }
@@ -114,6 +116,7 @@ impl Core {
             pool: driver.pool().clone(),
             kind: driver.kind(),
             poll_every: driver.poll_every(),
+            slack_until: Cell::new(0),
             engine: RefCell::new(Engine::new(driver)),
             callbacks: Callbacks::new(),
             timers: RefCell::default(),

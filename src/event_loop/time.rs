@@ -10,7 +10,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Waits for a while. A zero duration gives way for exactly one iteration and needs no timer.
+/// Waits for a while, and never for less. A zero duration gives way for exactly one iteration and needs
+/// no timer.
 ///
 /// # Errors
 /// [`Cancelled`]; the timer is cancelled then, as when the future is dropped.

@@ -1,4 +1,4 @@
-//! CPU time of the calling thread.
+//! CPU time of the calling thread, and what the kernel takes of it for a sleep.
 
 use std::time::Duration;
 
@@ -12,4 +12,14 @@ pub fn cpu() -> Duration {
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     assert_eq!(failed, 0, "no clock of the thread");
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// CPU time that one sleep of the thread takes, whoever asks for it: the mean of many.
+pub fn sleep_costs(length: Duration) -> Duration {
+    const SLEEPS: u32 = 2000;
+    let before = cpu();
+    for _ in 0..SLEEPS {
+        std::thread::sleep(length);
+    }
+    (cpu() - before) / SLEEPS
 }

@@ -1,10 +1,12 @@
 //! The table and the chart, from what criterion kept.
 
+use crate::clock::sleep_costs;
 use crate::subjects::Subjects;
 use ringloop_benches::chart::Chart;
 use ringloop_benches::machine;
 use ringloop_benches::table::{Table, number};
 use std::path::Path;
+use std::time::Duration;
 use std::{fs, io};
 
 /// The median of criterion's estimates, in nanoseconds; NaN if it was not measured.
@@ -50,9 +52,13 @@ pub fn write(kept: &Path, subjects: &Subjects, out: &Path, part: Option<&str>) -
     println!("\n{table}");
     fs::create_dir_all(out)?;
     let part = part.map_or(String::new(), |part| format!("- {part}\n"));
+    let sleep = format!(
+        "- One sleep of a thread for 50 µs: {:.1} µs of its CPU time\n",
+        sleep_costs(Duration::from_micros(50)).as_secs_f64() * 1e6
+    );
     fs::write(
         out.join("micro-machine.md"),
-        format!("{}{part}", machine::describe()),
+        format!("{}{sleep}{part}", machine::describe()),
     )?;
     fs::write(out.join("micro.md"), table)?;
     if subjects.runtimes.len() > 1 {

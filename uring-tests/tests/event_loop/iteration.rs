@@ -16,6 +16,7 @@ use uring_tests::order::Order;
 use uring_tests::tasks::exited;
 use uring_tests::watch::Watch;
 
+const MILLISECOND: u64 = 1_000_000;
 const DAY: u64 = 86_400_000_000_000;
 
 /// The target of an operation: each completion is noted.
@@ -59,13 +60,31 @@ on_both_drivers! {
         for after in [5, 6] {
             timer(&l, after).cancel();
         }
-        timer(&l, 20);
-        timer(&l, 10);
+        timer(&l, 20 * MILLISECOND);
+        timer(&l, 10 * MILLISECOND);
         assert_eq!(l.stats().timers, 4);
-        let parks = parks_until(&l, 30);
-        assert_eq!(parks, [10, 20, 30].map(|after| Park::Until(start + after)));
+        let parks = parks_until(&l, 30 * MILLISECOND);
+        assert_eq!(parks, [10, 20, 30].map(|after| Park::Until(start + after * MILLISECOND)));
         let stats = l.stats();
         assert_eq!((stats.timers, stats.cancelled_timers), (0, 0));
+    }
+
+    /// Within 50 µs after a timer there is no sleep for another, but what is due is not kept waiting.
+    fn sch_12_timers_that_are_close_share_a_sleep(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        let start = l.time();
+        let me = l.event_loop();
+        l.call_at(start + MILLISECOND, move || {
+            // One is due by the time this is done, two are not.
+            for after in [0, 1, 2] {
+                me.call_at(start + MILLISECOND + after, || ()).unwrap();
+            }
+        })
+        .unwrap();
+        let parks = parks_until(&l, 2 * MILLISECOND);
+        let first = start + MILLISECOND;
+        let ends = [first, first, first + 1 + 50_000, start + 2 * MILLISECOND].map(Park::Until);
+        assert_eq!(parks, ends);
     }
 
     fn sch_13_a_due_timer_runs_at_once_and_what_it_schedules_waits(kind: DriverKind) {
