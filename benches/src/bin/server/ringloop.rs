@@ -63,13 +63,22 @@ fn answer(handler: &mut Handler, data: Lease) -> io::Result<Chunk> {
     })
 }
 
-async fn connection(mut reader: StreamReader, writer: StreamWriter, mode: Mode) -> io::Result<()> {
+/// An `async fn` would keep its arguments twice, and a `while let` what was read until all of it is sent.
+fn connection(
+    mut reader: StreamReader,
+    writer: StreamWriter,
+    mode: Mode,
+) -> impl Future<Output = io::Result<()>> {
     let mut handler = Handler::new(mode);
-    while let Some(data) = reader.read_lease().await? {
-        writer.write_chunk(answer(&mut handler, data)?)?;
-        writer.drain().await?;
+    async move {
+        loop {
+            match reader.read_lease().await? {
+                Some(data) => writer.write_chunk(answer(&mut handler, data)?)?,
+                None => return Ok(()),
+            }
+            writer.drain().await?;
+        }
     }
-    Ok(())
 }
 
 struct Connection {
