@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 /// Tasks of the subjects with many.
@@ -218,65 +219,87 @@ async fn play(court: Rc<Court>, me: usize, count: u64) {
     }
 }
 
-/// The runtime asks another thread, sleeps, and is woken with the answer.
+/// The runtime asks another thread, sleeps, and is woken with the answer. Each has a core of its own:
+/// on one core it would be a matter of luck whether anybody sleeps at all.
 fn thread_wake<R: Runtime>(criterion: &mut Criterion) {
-    #[derive(Default)]
-    struct Shared {
-        asked: AtomicU64,
-        answered: AtomicU64,
-        over: AtomicBool,
-        waker: Mutex<Option<Waker>>,
-    }
     criterion.bench_function(&format!("thread-wake/{}", R::NAME), |bencher| {
         bencher.iter_custom(|count| {
             let shared = Arc::new(Shared::default());
             let theirs = shared.clone();
             let thread = std::thread::spawn(move || {
-                let mut answered = 0;
-                while !theirs.over.load(Ordering::Acquire) {
-                    let asked = theirs.asked.load(Ordering::Acquire);
-                    if asked == answered {
-                        std::thread::park();
-                        continue;
-                    }
-                    answered = asked;
-                    theirs.answered.store(answered, Ordering::Release);
-                    let waker = theirs.waker.lock().expect("nobody panics").take();
-                    if let Some(waker) = waker {
-                        waker.wake();
-                    }
-                }
+                place_on(0);
+                theirs.answer();
             });
             let handle = thread.thread().clone();
             let mine = shared.clone();
-            let elapsed = R::block_on(async move {
-                let start = Instant::now();
-                for number in 1..=count {
-                    let mut asked = false;
-                    poll_fn(|context| {
-                        if mine.answered.load(Ordering::Acquire) == number {
-                            return Poll::Ready(());
-                        }
-                        *mine.waker.lock().expect("nobody panics") = Some(context.waker().clone());
-                        if !asked {
-                            asked = true;
-                            mine.asked.store(number, Ordering::Release);
-                            handle.unpark();
-                        } else if mine.answered.load(Ordering::Acquire) == number {
-                            return Poll::Ready(());
-                        }
-                        Poll::Pending
-                    })
-                    .await;
-                }
-                start.elapsed()
+            let asks = std::thread::spawn(move || {
+                place_on(1);
+                R::block_on(async move { mine.ask(count, &handle).await })
             });
+            let elapsed = asks.join().expect("nobody panics");
             shared.over.store(true, Ordering::Release);
             thread.thread().unpark();
             thread.join().expect("nobody panics");
             elapsed
         });
     });
+}
+
+/// Where that is not allowed, the kernel decides.
+fn place_on(core: usize) {
+    let _ = ringloop_benches::process::pin(core);
+}
+
+#[derive(Default)]
+struct Shared {
+    asked: AtomicU64,
+    answered: AtomicU64,
+    over: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Shared {
+    /// The other thread: answers until it is over.
+    fn answer(&self) {
+        let mut answered = 0;
+        while !self.over.load(Ordering::Acquire) {
+            let asked = self.asked.load(Ordering::Acquire);
+            if asked == answered {
+                std::thread::park();
+                continue;
+            }
+            answered = asked;
+            self.answered.store(answered, Ordering::Release);
+            let waker = self.waker.lock().expect("nobody panics").take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Asks so often; how long that took.
+    async fn ask(&self, count: u64, thread: &Thread) -> Duration {
+        let start = Instant::now();
+        for number in 1..=count {
+            let mut asked = false;
+            poll_fn(|context| {
+                if self.answered.load(Ordering::Acquire) == number {
+                    return Poll::Ready(());
+                }
+                *self.waker.lock().expect("nobody panics") = Some(context.waker().clone());
+                if !asked {
+                    asked = true;
+                    self.asked.store(number, Ordering::Release);
+                    thread.unpark();
+                } else if self.answered.load(Ordering::Acquire) == number {
+                    return Poll::Ready(());
+                }
+                Poll::Pending
+            })
+            .await;
+        }
+        start.elapsed()
+    }
 }
 
 /// Lets one task wait until something happened often enough. It does not yield in a loop meanwhile:
