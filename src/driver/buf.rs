@@ -65,9 +65,6 @@ pub struct AlignedBytes {
     align: u32,
 }
 
-// As large as a vector, since it stands in every entry of the op table.
-const _: () = assert!(size_of::<Buf>() == size_of::<Vec<u8>>());
-
 // SAFETY: the memory is owned by this value alone and plain.
 unsafe impl Send for AlignedBytes {}
 

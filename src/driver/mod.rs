@@ -62,7 +62,7 @@ pub use engine::Engine;
 pub(crate) use fd::count_closed;
 pub use fd::{Fd, closed_count};
 pub use lease::Lease;
-pub use op::{Op, SockAddr};
+pub use op::{FilePart, Op, SockAddr};
 pub use pool::{BUFFER_SIZE, MAX_BUFFERS, Pool, SEGMENT_BUFFERS};
 pub(crate) use table::MAX_OPERATIONS;
 pub use table::OpTable;

@@ -49,7 +49,7 @@ pub enum Op {
         /// The socket.
         fd: Fd,
         /// Filled from its start.
-        buf: Buf,
+        buf: Box<Buf>,
     },
     /// Receives into pool buffers until the end of the stream, an error or a cancel.
     RecvMulti {
@@ -100,26 +100,22 @@ pub enum Op {
         path: CString,
         /// `O_RDONLY` …
         flags: i32,
-        /// Permissions of a file that is created.
-        mode: u32,
+        /// Permissions of a file that is created: at most `0o7777`.
+        mode: u16,
     },
     /// Reads at an offset; the result is the count, which may be short.
     ReadAt {
         /// The file.
         fd: Fd,
-        /// Filled from its start.
-        buf: Buf,
-        /// Bytes from the start of the file.
-        offset: u64,
+        /// What is filled.
+        part: Box<FilePart>,
     },
     /// Writes at an offset; the result is the count, which may be short.
     WriteAt {
         /// The file.
         fd: Fd,
-        /// Written from its start.
-        buf: Buf,
-        /// Bytes from the start of the file.
-        offset: u64,
+        /// What is written.
+        part: Box<FilePart>,
     },
     /// Brings a file's data (and its metadata unless `data_only`) to the disk. Not ordered after
     /// writes still in flight.
@@ -131,7 +127,43 @@ pub enum Op {
     },
 }
 
+// An idle connection has one of them in the op table. What only few operations have is boxed.
+const _: () = assert!(size_of::<Option<Op>>() == 24);
+
+/// A buffer, and where in a file its bytes belong.
+#[derive(Debug)]
+pub struct FilePart {
+    /// Read into, or written, from its start.
+    pub buf: Buf,
+    /// Bytes from the start of the file.
+    pub offset: u64,
+}
+
 impl Op {
+    /// An [`Op::Recv`].
+    pub fn recv(fd: Fd, buf: impl Into<Buf>) -> Self {
+        let buf = Box::new(buf.into());
+        Self::Recv { fd, buf }
+    }
+
+    /// An [`Op::ReadAt`].
+    pub fn read_at(fd: Fd, buf: impl Into<Buf>, offset: u64) -> Self {
+        let part = Box::new(FilePart {
+            buf: buf.into(),
+            offset,
+        });
+        Self::ReadAt { fd, part }
+    }
+
+    /// An [`Op::WriteAt`].
+    pub fn write_at(fd: Fd, buf: impl Into<Buf>, offset: u64) -> Self {
+        let part = Box::new(FilePart {
+            buf: buf.into(),
+            offset,
+        });
+        Self::WriteAt { fd, part }
+    }
+
     /// The name io_uring gives it, for reports.
     pub fn name(&self) -> &'static str {
         match self {

@@ -19,10 +19,15 @@
 //! handed to the caller.
 //!
 //! ```text
-//!            insert                      final completion                      take / deliver
-//!   Vacant ─────────▶ InFlight(target) ───────────────────▶ Done(target, result) ────────▶ Vacant
-//!                          │ orphan(): target forgotten                              ▲
-//!                          └──────▶ InFlight(Orphan) ── final completion: adopt ─────┘
+//!                           final completion                  poll
+//!           ┌─▶ Waiter ──────────────────────▶ Result ─────────────┐
+//!           │    │  ▲ set_target                                   │
+//!    insert │    │  │                                      deliver │
+//!   Vacant ─┼────│─▶ Callback ───────────────▶ Callback, done ─────┼─▶ Vacant
+//!           │    │  │                            │ orphan          │
+//!           │    ▼  ▼ orphan                     ▼         deliver │
+//!           └─▶ Orphan ───────────────┐        Orphan, done ───────┤
+//!                                     └──────── adopted at once ───┘
 //! ```
 
 use super::chunk::Gather;
@@ -44,60 +49,108 @@ const CHUNK: usize = 64;
 /// The most operations in flight. The upper bits of an index belong to the drivers.
 pub(crate) const MAX_OPERATIONS: u32 = 1 << 28;
 
-/// Where an entry stands in its life; see the module.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Vacant,
-    InFlight,
-    Done,
+/// Where an entry stands in its life, see the module, with what it needs there. `done`: its final
+/// completion waits in the ready queue.
+///
+/// Each variant has the generation, so that it stands beside the tag, where there is room.
+#[repr(u8)]
+enum State {
+    Vacant {
+        generation: u32,
+        /// The next vacant entry.
+        next: u32,
+    },
+    Waiter {
+        generation: u32,
+        waker: Waker,
+    },
+    Callback {
+        done: bool,
+        generation: u32,
+        target: Rc<dyn Complete>,
+    },
+    Orphan {
+        done: bool,
+        generation: u32,
+    },
+    /// For a waiter: what the final completion said, and the descriptor that came with it.
+    Result {
+        generation: u32,
+        result: i32,
+        fd: Option<OwnedFd>,
+    },
+}
+
+impl State {
+    #[inline(always)]
+    const fn generation(&self) -> u32 {
+        match self {
+            Self::Vacant { generation, .. }
+            | Self::Waiter { generation, .. }
+            | Self::Callback { generation, .. }
+            | Self::Orphan { generation, .. }
+            | Self::Result { generation, .. } => *generation,
+        }
+    }
+
+    #[inline(always)]
+    const fn is_in_flight(&self) -> bool {
+        match self {
+            Self::Waiter { .. } => true,
+            Self::Callback { done, .. } | Self::Orphan { done, .. } => !*done,
+            Self::Vacant { .. } | Self::Result { .. } => false,
+        }
+    }
+
+    #[inline(always)]
+    fn in_flight(generation: u32, target: Target) -> Self {
+        match target {
+            Target::Waiter(waker) => Self::Waiter { generation, waker },
+            Target::Callback(target) => Self::Callback {
+                done: false,
+                generation,
+                target,
+            },
+            Target::Orphan => Self::Orphan {
+                done: false,
+                generation,
+            },
+        }
+    }
+
+    fn into_target(self) -> Target {
+        match self {
+            Self::Waiter { waker, .. } => Target::Waiter(waker),
+            Self::Callback { target, .. } => Target::Callback(target),
+            Self::Vacant { .. } | Self::Orphan { .. } | Self::Result { .. } => Target::Orphan,
+        }
+    }
 }
 
 /// One slot. Its members are changed in place: what an entry owns is moved twice in its life, in
 /// and out.
 struct Entry {
-    generation: u32,
-    phase: Phase,
-    /// While vacant: the next vacant entry. While done: the result.
-    word: u32,
-    /// While done, for a waiter: the descriptor that came with the result.
-    fd: Option<OwnedFd>,
+    state: State,
     /// `None` exactly while vacant.
     op: Option<Op>,
-    /// `Orphan` while vacant.
-    target: Target,
 }
 
 // Part of the price of an idle connection.
-const _: () = assert!(size_of::<Entry>() <= 88);
+const _: () = assert!(size_of::<Entry>() == 48);
 
 impl Entry {
-    const fn vacant(next: u32) -> Self {
-        Self {
-            generation: 0,
-            phase: Phase::Vacant,
-            word: next,
-            fd: None,
-            op: None,
-            target: Target::Orphan,
-        }
-    }
-
     /// The key is stale from now on.
-    #[inline]
-    fn vacate(&mut self, next: u32) {
-        self.phase = Phase::Vacant;
-        self.generation = self.generation.wrapping_add(1);
-        self.word = next;
-    }
-
     #[inline(always)]
-    fn take_target(&mut self) -> Target {
-        std::mem::replace(&mut self.target, Target::Orphan)
+    fn vacate(&mut self, next: u32) -> State {
+        let generation = self.state.generation().wrapping_add(1);
+        std::mem::replace(&mut self.state, State::Vacant { generation, next })
     }
 
     /// Notes that nobody waits for the operation any more.
-    fn make_orphan(&mut self) -> Target {
-        let target = self.take_target();
+    fn make_orphan(&mut self, done: bool) -> Target {
+        let generation = self.state.generation();
+        let orphan = State::Orphan { done, generation };
+        let target = std::mem::replace(&mut self.state, orphan).into_target();
         if !matches!(target, Target::Orphan)
             && let Some(fd) = self.op.as_ref().and_then(Op::takes)
         {
@@ -109,6 +162,7 @@ impl Entry {
 
 /// The operations of one engine; see the module.
 pub struct OpTable {
+    #[expect(clippy::vec_box, reason = "entries never move")]
     chunks: Vec<Box<[Entry; CHUNK]>>,
     free: u32,
     in_flight: usize,
@@ -141,7 +195,7 @@ impl OpTable {
     fn entry(&mut self, key: Key) -> Option<&mut Entry> {
         let chunk = self.chunks.get_mut(key.index as usize / CHUNK)?;
         let entry = &mut chunk[key.index as usize % CHUNK];
-        (entry.generation == key.generation).then_some(entry)
+        (entry.state.generation() == key.generation).then_some(entry)
     }
 
     #[cold]
@@ -153,12 +207,16 @@ impl OpTable {
         );
         let free = self.free;
         let chunk: Vec<Entry> = (0..CHUNK as u32)
-            .map(|i| {
-                Entry::vacant(if i + 1 < CHUNK as u32 {
-                    first + i + 1
-                } else {
-                    free
-                })
+            .map(|i| Entry {
+                state: State::Vacant {
+                    generation: 0,
+                    next: if i + 1 < CHUNK as u32 {
+                        first + i + 1
+                    } else {
+                        free
+                    },
+                },
+                op: None,
             })
             .collect();
         let Ok(chunk) = chunk.into_boxed_slice().try_into() else {
@@ -176,14 +234,12 @@ impl OpTable {
         }
         let index = self.free;
         let entry = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
-        entry.phase = Phase::InFlight;
-        self.free = entry.word;
-        self.in_flight += 1;
-        let key = Key {
-            index,
-            generation: entry.generation,
+        let State::Vacant { generation, next } = entry.state else {
+            unreachable!("only vacant entries are on the list")
         };
-        (key, entry)
+        self.free = next;
+        self.in_flight += 1;
+        (Key { index, generation }, entry)
     }
 
     /// Takes an operation over; its key names it until its final completion has been taken.
@@ -196,7 +252,7 @@ impl OpTable {
         }
         let (key, entry) = self.take_entry();
         entry.op = Some(op);
-        entry.target = target;
+        entry.state = State::in_flight(key.generation, target);
         key
     }
 
@@ -213,8 +269,8 @@ impl OpTable {
         let (key, entry) = self.take_entry();
         // A vacant entry owns nothing: there is nothing to drop.
         std::mem::forget(std::mem::replace(
-            &mut entry.target,
-            Target::Callback(target),
+            &mut entry.state,
+            State::in_flight(key.generation, Target::Callback(target)),
         ));
         let op = entry.op.get_or_insert_with(|| Op::Send {
             fd,
@@ -225,33 +281,24 @@ impl OpTable {
         (key, op)
     }
 
-    /// Makes an entry vacant whose members were taken out. The key is stale from now on.
-    #[inline]
-    fn vacate(&mut self, key: Key) {
-        let next = self.free;
-        let Some(entry) = self.entry(key) else { return };
-        entry.vacate(next);
-        self.free = key.index;
-    }
-
     /// Takes an entry's members out; `None` when it is vacant already. The key is stale from now on.
     #[inline]
-    fn free(&mut self, key: Key) -> Option<(Op, Target, Option<OwnedFd>)> {
+    fn free(&mut self, key: Key) -> Option<(Op, State)> {
+        let next = self.free;
         let entry = self.entry(key)?;
         let op = entry.op.take()?;
-        let target = entry.take_target();
-        let fd = entry.fd.take();
-        self.vacate(key);
-        Some((op, target, fd))
+        let state = entry.vacate(next);
+        self.free = key.index;
+        Some((op, state))
     }
 
     /// The operation, while it is in flight. For drivers, in a park.
     #[inline]
     pub fn op_mut(&mut self, key: Key) -> Option<&mut Op> {
         let entry = self.entry(key)?;
-        match entry.phase {
-            Phase::InFlight => entry.op.as_mut(),
-            Phase::Vacant | Phase::Done => None,
+        match entry.state.is_in_flight() {
+            true => entry.op.as_mut(),
+            false => None,
         }
     }
 
@@ -269,29 +316,30 @@ impl OpTable {
         let Some(entry) = self.entry(key) else {
             return Taken::Not;
         };
-        let Target::Callback(target) = &entry.target else {
+        let State::Callback {
+            done: done @ false,
+            target,
+            ..
+        } = &mut entry.state
+        else {
             return Taken::Not;
         };
-        if entry.phase != Phase::InFlight {
-            return Taken::Not;
-        }
-        if flags == 0
-            && let Some(Op::Send {
-                data, inline: true, ..
-            }) = &entry.op
-            && result as usize == data.total()
-            && target.settled(data.total())
-            && let Some(Op::Send { fd, data, .. }) = entry.op.take()
-            && let Target::Callback(target) = entry.take_target()
-        {
-            entry.vacate(next);
+        let settled = flags == 0
+            && matches!(&entry.op, Some(Op::Send { data, inline: true, .. })
+                if result as usize == data.total() && target.settled(data.total()));
+        if settled {
+            let (Some(Op::Send { fd, data, .. }), State::Callback { target, .. }) =
+                (entry.op.take(), entry.vacate(next))
+            else {
+                unreachable!("matched above")
+            };
             self.free = key.index;
             self.in_flight -= 1;
             return Taken::Settled(data, fd, target);
         }
         // The ready entry carries lease and descriptor on; `deliver` takes them.
         if flags & FLAG_MORE == 0 {
-            entry.phase = Phase::Done;
+            *done = true;
             self.in_flight -= 1;
         }
         ready.push(ReadyEntry {
@@ -307,15 +355,13 @@ impl OpTable {
     /// Takes one completion in and says what to do for it.
     pub(super) fn dispatch(&mut self, completion: Completion, pool: &Rc<Pool>) -> Dispatch {
         let (key, result, flags) = completion.into_parts();
-        let entry = self
-            .entry(key)
-            .filter(|entry| entry.phase == Phase::InFlight);
+        let entry = self.entry(key).filter(|entry| entry.state.is_in_flight());
         let Some(entry) = entry else {
             return self.dispatch_stale(result, flags, pool);
         };
-        if let Target::Callback(_) = entry.target {
+        if let State::Callback { done, .. } = &mut entry.state {
             if flags & FLAG_MORE == 0 {
-                entry.phase = Phase::Done;
+                *done = true;
                 self.in_flight -= 1;
             }
             return Dispatch::Ready(ReadyEntry {
@@ -350,16 +396,20 @@ impl OpTable {
             self.adopted += 1;
             return Dispatch::Nothing;
         }
-        if let Target::Waiter(waker) = &mut entry.target {
-            let waker = std::mem::replace(waker, Waker::noop().clone());
-            entry.phase = Phase::Done;
-            entry.word = result as u32;
+        if let State::Waiter { .. } = entry.state {
             let Parts { lease, fd } = parts;
-            entry.fd = fd;
             if let (Some(op), Some(_)) = (&entry.op, &lease) {
                 // A waiter hears of no bytes in a buffer of the pool: they are the next receive's.
                 op.adopt(result, Parts { lease, fd: None });
             }
+            let done = State::Result {
+                generation: key.generation,
+                result,
+                fd,
+            };
+            let State::Waiter { waker, .. } = std::mem::replace(&mut entry.state, done) else {
+                unreachable!("matched above")
+            };
             self.in_flight -= 1;
             return Dispatch::Wake(waker);
         }
@@ -392,7 +442,7 @@ impl OpTable {
             index: ready.index,
             generation: ready.generation,
         })?;
-        let Target::Callback(target) = &entry.target else {
+        let State::Callback { target, .. } = &entry.state else {
             return None;
         };
         let claim = pool.claim_buffer(ready.flags, ready.result)?;
@@ -410,15 +460,11 @@ impl OpTable {
         if ready.flags == 0
             && let Some(entry) = self.entry(key)
             && matches!(entry.op, Some(Op::Send { .. }))
-            && matches!(entry.target, Target::Callback(_))
+            && matches!(entry.state, State::Callback { .. })
         {
-            let (Some(send), Target::Callback(target)) = (
-                entry.op.take(),
-                std::mem::replace(&mut entry.target, Target::Orphan),
-            ) else {
+            let Some((send, State::Callback { target, .. })) = self.free(key) else {
                 unreachable!("matched above")
             };
-            self.vacate(key);
             return Delivery::Sent(target, key, send, ready.result);
         }
         self.event(ready, pool)
@@ -437,9 +483,9 @@ impl OpTable {
             let Some(entry) = self.entry(key) else {
                 return Delivery::Nothing;
             };
-            match &entry.target {
-                Target::Callback(target) => (target.clone(), None),
-                Target::Waiter(_) | Target::Orphan => {
+            match &entry.state {
+                State::Callback { target, .. } => (target.clone(), None),
+                _ => {
                     if let Some(op) = &entry.op {
                         op.adopt(result, parts);
                     }
@@ -448,8 +494,8 @@ impl OpTable {
             }
         } else {
             match self.free(key) {
-                Some((op, Target::Callback(target), _)) => (target, Some(op)),
-                Some((op, Target::Waiter(_) | Target::Orphan, _)) => {
+                Some((op, State::Callback { target, .. })) => (target, Some(op)),
+                Some((op, _)) => {
                     return Delivery::Adopt(Adopted {
                         op,
                         result,
@@ -478,17 +524,14 @@ impl OpTable {
         let Some(entry) = self.entry(key) else {
             return Polled::Gone;
         };
-        if entry.phase == Phase::InFlight {
-            return match &entry.target {
-                Target::Waiter(old) if old.will_wake(waker) => Polled::Waits,
-                Target::Waiter(_) | Target::Callback(_) => Polled::WantsWaker,
-                Target::Orphan => Polled::Gone,
-            };
-        }
-        let result = entry.word as i32;
-        match self.free(key) {
-            Some((op, _, fd)) => Polled::Done(op, result, fd),
-            None => Polled::Gone,
+        match &entry.state {
+            State::Waiter { waker: old, .. } if old.will_wake(waker) => Polled::Waits,
+            State::Waiter { .. } | State::Callback { done: false, .. } => Polled::WantsWaker,
+            State::Result { .. } => match self.free(key) {
+                Some((op, State::Result { result, fd, .. })) => Polled::Done(op, result, fd),
+                _ => unreachable!("matched above"),
+            },
+            State::Vacant { .. } | State::Callback { .. } | State::Orphan { .. } => Polled::Gone,
         }
     }
 
@@ -496,11 +539,9 @@ impl OpTable {
     /// dropped outside any borrow.
     #[must_use = "drop it outside any borrow"]
     pub(super) fn set_target(&mut self, key: Key, target: Target) -> Target {
-        match self.entry(key) {
-            Some(entry)
-                if entry.phase == Phase::InFlight && !matches!(entry.target, Target::Orphan) =>
-            {
-                std::mem::replace(&mut entry.target, target)
+        match self.entry(key).map(|entry| &mut entry.state) {
+            Some(state @ (State::Waiter { .. } | State::Callback { done: false, .. })) => {
+                std::mem::replace(state, State::in_flight(key.generation, target)).into_target()
             }
             // Nobody waits again for what was given up.
             _ => target,
@@ -512,23 +553,22 @@ impl OpTable {
         let Some(entry) = self.entry(key) else {
             return Orphaned::Stale;
         };
-        match (entry.phase, &entry.target) {
-            (Phase::InFlight, _) => Orphaned::InFlight(entry.make_orphan()),
+        match entry.state {
             // `deliver` will adopt it.
-            (Phase::Done, Target::Callback(_)) => Orphaned::Queued(entry.make_orphan()),
-            (Phase::Done, Target::Waiter(_)) => {
-                let result = entry.word as i32;
-                match self.free(key) {
-                    Some((op, _, fd)) => Orphaned::Done(Adopted {
-                        op,
-                        result,
-                        parts: Parts { lease: None, fd },
-                        counted: false,
-                    }),
-                    None => Orphaned::Stale,
-                }
+            State::Callback { done: true, .. } => Orphaned::Queued(entry.make_orphan(true)),
+            State::Waiter { .. } | State::Callback { .. } | State::Orphan { done: false, .. } => {
+                Orphaned::InFlight(entry.make_orphan(false))
             }
-            (Phase::Done, Target::Orphan) | (Phase::Vacant, _) => Orphaned::Stale,
+            State::Result { .. } => match self.free(key) {
+                Some((op, State::Result { result, fd, .. })) => Orphaned::Done(Adopted {
+                    op,
+                    result,
+                    parts: Parts { lease: None, fd },
+                    counted: false,
+                }),
+                _ => unreachable!("matched above"),
+            },
+            State::Orphan { .. } | State::Vacant { .. } => Orphaned::Stale,
         }
     }
 
@@ -550,10 +590,10 @@ impl OpTable {
     /// The keys of all entries that are not vacant.
     pub(super) fn keys(&self) -> Vec<Key> {
         self.entries()
-            .filter(|(_, entry)| entry.phase != Phase::Vacant)
+            .filter(|(_, entry)| !matches!(entry.state, State::Vacant { .. }))
             .map(|(index, entry)| Key {
                 index,
-                generation: entry.generation,
+                generation: entry.state.generation(),
             })
             .collect()
     }
@@ -561,7 +601,7 @@ impl OpTable {
     /// The names of the operations in flight.
     pub(super) fn names_in_flight(&self) -> Vec<&'static str> {
         self.entries()
-            .filter(|(_, entry)| entry.phase == Phase::InFlight)
+            .filter(|(_, entry)| entry.state.is_in_flight())
             .filter_map(|(_, entry)| entry.op.as_ref().map(Op::name))
             .collect()
     }
@@ -578,10 +618,10 @@ impl OpTable {
 impl Drop for OpTable {
     fn drop(&mut self) {
         for entry in self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut()) {
-            if entry.phase == Phase::InFlight {
+            if entry.state.is_in_flight() {
                 // The kernel may still write to its memory: leaked on purpose.
                 std::mem::forget(entry.op.take());
-                std::mem::forget(std::mem::replace(&mut entry.target, Target::Orphan));
+                std::mem::forget(entry.vacate(NO_ENTRY));
             }
         }
     }

@@ -272,10 +272,7 @@ pub fn send(fd: &Fd, bytes: impl Into<Vec<u8>>, inline: bool) -> Op {
 
 /// A receive of at most `len` bytes.
 pub fn recv(fd: &Fd, len: usize) -> Op {
-    Op::Recv {
-        fd: fd.clone(),
-        buf: vec![0; len].into(),
-    }
+    Op::recv(fd.clone(), vec![0; len])
 }
 
 /// The bytes that a one-shot receive brought.
@@ -284,7 +281,8 @@ pub fn recv(fd: &Fd, len: usize) -> Op {
 /// When the event is not one of a finished receive.
 pub fn received(event: &Event) -> &[u8] {
     match &event.op {
-        Some(Op::Recv { buf, .. } | Op::ReadAt { buf, .. }) => &buf[..event.result as usize],
+        Some(Op::Recv { buf, .. }) => &buf[..event.result as usize],
+        Some(Op::ReadAt { part, .. }) => &part.buf[..event.result as usize],
         _ => panic!("not a receive"),
     }
 }

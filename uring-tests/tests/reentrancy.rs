@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ringloop::driver::{
-    Buf, Complete, Completion, Completions, Driver, Event, Fd, Gather, Key, MAX_VECTORS, Op,
-    OpTable, Park, Target,
+    Complete, Completion, Completions, Driver, Event, Fd, Gather, Key, MAX_VECTORS, Op, OpTable,
+    Park, Target,
 };
 use ringloop::event_loop::{AtIterationEnd, Core, Operation};
 use ringloop::{AbstractEventLoop, Builder, Chunk, EventLoopExt, ServerOptions, yield_now};
@@ -198,7 +198,7 @@ on_both_drivers! {
         let event_loop = Builder::new().driver(kind).build().unwrap();
         let core = event_loop.core().unwrap().clone();
         let (near, _far) = UnixStream::pair().unwrap();
-        let op = Op::Recv { fd: Fd::new(near.into()), buf: Buf::Vec(vec![0; 8]) };
+        let op = Op::recv(Fd::new(near.into()), vec![0; 8]);
         let asked = Rc::new(Cell::new(0));
         {
             let mut operation = pin!(Operation::new(core.clone(), op));

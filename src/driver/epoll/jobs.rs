@@ -49,9 +49,13 @@ impl Work {
     /// Takes from the operation what the job needs.
     fn take(op: &mut Op) -> Option<Self> {
         Some(match op {
-            Op::OpenAt { path, flags, mode } => Self::Open(path.clone(), *flags, *mode),
-            Op::ReadAt { fd, buf, offset } => Self::Read(fd.as_raw_fd(), empty(buf), *offset),
-            Op::WriteAt { fd, buf, offset } => Self::Write(fd.as_raw_fd(), empty(buf), *offset),
+            Op::OpenAt { path, flags, mode } => Self::Open(path.clone(), *flags, (*mode).into()),
+            Op::ReadAt { fd, part } => {
+                Self::Read(fd.as_raw_fd(), empty(&mut part.buf), part.offset)
+            }
+            Op::WriteAt { fd, part } => {
+                Self::Write(fd.as_raw_fd(), empty(&mut part.buf), part.offset)
+            }
             Op::Fsync { fd, data_only } => Self::Sync(fd.as_raw_fd(), *data_only),
             _ => return None,
         })
@@ -97,8 +101,8 @@ fn empty(buf: &mut Buf) -> Buf {
 }
 
 fn restore(op: &mut Op, bytes: Buf) {
-    if let Op::ReadAt { buf, .. } | Op::WriteAt { buf, .. } = op {
-        *buf = bytes;
+    if let Op::ReadAt { part, .. } | Op::WriteAt { part, .. } = op {
+        part.buf = bytes;
     }
 }
 

@@ -9,7 +9,7 @@
 
 use super::tag::{self, Tag};
 use super::{GROUP, MAX_TRANSFER, UringDriver};
-use crate::driver::{Key, Op};
+use crate::driver::{FilePart, Key, Op};
 use crate::ring;
 use io_uring::squeue::Entry;
 use io_uring::{opcode, types};
@@ -123,20 +123,26 @@ fn rare(op: &mut Op) -> Result<(Entry, Tag), i32> {
         Op::OpenAt { path, flags, mode } => {
             let entry = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr())
                 .flags(*flags | libc::O_CLOEXEC)
-                .mode(*mode)
+                .mode(u32::from(*mode))
                 .build();
             return Ok((entry, Tag::Descriptor));
         }
         // Above, an offset means the file's own position to io_uring, and nothing to pread(2).
-        Op::ReadAt { offset, .. } | Op::WriteAt { offset, .. } if *offset > i64::MAX as u64 => {
+        Op::ReadAt { part, .. } | Op::WriteAt { part, .. } if part.offset > i64::MAX as u64 => {
             return Err(libc::EINVAL);
         }
-        Op::ReadAt { buf, offset, .. } => opcode::Read::new(fd, buf.as_mut_ptr(), length(buf))
-            .offset(*offset)
-            .build(),
-        Op::WriteAt { buf, offset, .. } => opcode::Write::new(fd, buf.as_ptr(), length(buf))
-            .offset(*offset)
-            .build(),
+        Op::ReadAt { part, .. } => {
+            let FilePart { buf, offset } = &mut **part;
+            opcode::Read::new(fd, buf.as_mut_ptr(), length(buf))
+                .offset(*offset)
+                .build()
+        }
+        Op::WriteAt { part, .. } => {
+            let FilePart { buf, offset } = &**part;
+            opcode::Write::new(fd, buf.as_ptr(), length(buf))
+                .offset(*offset)
+                .build()
+        }
         Op::Fsync { data_only, .. } => opcode::Fsync::new(fd)
             .flags(match data_only {
                 true => types::FsyncFlags::DATASYNC,

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 
-use ringloop::driver::{Buf, Event, Fd, Key, Op};
+use ringloop::driver::{Event, Fd, Key, Op};
 use uring_tests::TempDir;
 use uring_tests::drive::{fd, pattern};
 
@@ -55,13 +55,11 @@ impl Files {
     }
 
     pub fn write(&mut self, base: &mut Base, on: usize, len: usize, offset: u64) {
-        let buf = Buf::from(pattern(len));
-        self.submit(base, on, |fd| Op::WriteAt { fd, buf, offset });
+        self.submit(base, on, |fd| Op::write_at(fd, pattern(len), offset));
     }
 
     pub fn read(&mut self, base: &mut Base, on: usize, len: usize, offset: u64) {
-        let buf = Buf::from(vec![0; len]);
-        self.submit(base, on, |fd| Op::ReadAt { fd, buf, offset });
+        self.submit(base, on, |fd| Op::read_at(fd, vec![0; len], offset));
     }
 
     pub fn sync(&mut self, base: &mut Base, on: usize, data_only: bool) {
@@ -94,8 +92,8 @@ impl Files {
             return;
         }
         let read = match &event.op {
-            Some(Op::ReadAt { buf, .. }) => {
-                let bytes = &buf[..usize::try_from(event.result).unwrap_or(0)];
+            Some(Op::ReadAt { part, .. }) => {
+                let bytes = &part.buf[..usize::try_from(event.result).unwrap_or(0)];
                 checksum(bytes)
             }
             _ => 0,

@@ -126,23 +126,19 @@ on_both_drivers! {
         assert!(is_cloexec(&file));
         let file = fd(file);
         let bytes = pattern(10_000);
-        let event = rig.run(Op::WriteAt {
-            fd: file.clone(),
-            buf: bytes.clone().into(),
-            offset: 100,
-        });
+        let event = rig.run(Op::write_at(file.clone(), bytes.clone(), 100));
         assert_eq!(event.result, 10_000);
         for data_only in [true, false] {
             assert_eq!(rig.run(Op::Fsync { fd: file.clone(), data_only }).result, 0);
         }
         let mut buf = Buf::aligned(20_000, 512);
         buf[0] = 1;
-        let event = rig.run(Op::ReadAt { fd: file.clone(), buf, offset: 50 });
+        let event = rig.run(Op::read_at(file.clone(), buf, 50));
         assert_eq!(event.result, 10_050);
         assert!(received(&event)[..50] == [0; 50]);
         assert!(received(&event)[50..] == bytes);
         // Beyond the end, and beyond all files.
-        let read = |offset| Op::ReadAt { fd: file.clone(), buf: vec![0; 16].into(), offset };
+        let read = |offset| Op::read_at(file.clone(), vec![0; 16], offset);
         assert_eq!(rig.run(read(1 << 40)).result, 0);
         assert_eq!(rig.run(read(u64::MAX)).result, -libc::EINVAL);
         assert_eq!(rig.run(open(&dir.join("nothing"), libc::O_RDONLY)).result, -libc::ENOENT);

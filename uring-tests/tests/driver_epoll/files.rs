@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use ringloop::driver::epoll::EpollOptions;
-use ringloop::driver::{Buf, Fd, Op};
+use ringloop::driver::{Fd, Op};
 use ringloop::sys::threads::{KEEP_IDLE, Threads};
 use uring_tests::drive::Rig;
 use uring_tests::{Meeting, TempDir, on_one_driver, with_rig};
@@ -23,19 +23,11 @@ fn open(dir: &TempDir, name: &str, flags: i32) -> Op {
 }
 
 fn write_at(fd: &Fd, bytes: &[u8], offset: u64) -> Op {
-    Op::WriteAt {
-        fd: fd.clone(),
-        buf: Buf::from(bytes.to_vec()),
-        offset,
-    }
+    Op::write_at(fd.clone(), bytes.to_vec(), offset)
 }
 
 fn read_at(fd: &Fd, len: usize, offset: u64) -> Op {
-    Op::ReadAt {
-        fd: fd.clone(),
-        buf: Buf::from(vec![0; len]),
-        offset,
-    }
+    Op::read_at(fd.clone(), vec![0; len], offset)
 }
 
 with_rig! { Epoll:
@@ -50,9 +42,9 @@ with_rig! { Epoll:
         let key = rig.submit(read_at(&file, 100, 10));
         let event = rig.wait(key);
         assert_eq!(event.result, 5);
-        let Some(Op::ReadAt { buf, .. }) = event.op else { panic!("another operation") };
-        assert_eq!(buf.len(), 100);
-        assert_eq!(&buf[..5], b"56789");
+        let Some(Op::ReadAt { part, .. }) = event.op else { panic!("another operation") };
+        assert_eq!(part.buf.len(), 100);
+        assert_eq!(&part.buf[..5], b"56789");
         assert_eq!(rig.run(read_at(&file, 1, 15)).result, 0);
         assert_eq!(rig.run(read_at(&file, 1, u64::MAX)).result, -libc::EINVAL);
         assert_eq!(rig.run(open(&dir, "missing", libc::O_RDONLY)).result, -libc::ENOENT);
@@ -78,10 +70,10 @@ on_one_driver! { Epoll:
         let event = rig.wait(first);
         assert_eq!(event.result, -libc::ECANCELED);
         // The buffer came back with it.
-        let Some(Op::WriteAt { buf, .. }) = event.op else {
+        let Some(Op::WriteAt { part, .. }) = event.op else {
             panic!("another operation")
         };
-        assert_eq!(&*buf, b"first");
+        assert_eq!(&*part.buf, b"first");
         gate.meet();
         assert_eq!(rig.result(second), 6);
         // Too late: the operation is gone.

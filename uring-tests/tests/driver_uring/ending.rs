@@ -25,7 +25,7 @@ with_rig! { Uring:
     fn a_worker_is_interrupted(rig = options()) {
         let (reader, _writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let reader = fd(reader);
-        let key = rig.submit(Op::ReadAt { fd: reader, buf: vec![0; 16].into(), offset: 0 });
+        let key = rig.submit(Op::read_at(reader, vec![0; 16], 0));
         rig.settle();
         rig.cancel(key);
         assert_eq!(rig.result(key), -libc::ECANCELED);
@@ -110,10 +110,7 @@ fn a_driver_with_operations_in_flight_leaks() {
         let (_near, far) = tcp_pair().unwrap();
         let driver = UringDriver::new(options()).unwrap();
         let mut engine = Engine::new(Box::new(driver));
-        let op = Op::Recv {
-            fd: fd(far),
-            buf: vec![0; BUFFER].into(),
-        };
+        let op = Op::recv(fd(far), vec![0; BUFFER]);
         engine.start(op, Target::Orphan);
         engine.turn(Park::Poll).unwrap();
         if closed {

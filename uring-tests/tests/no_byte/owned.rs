@@ -51,10 +51,7 @@ impl Socket {
 
     /// Receives once.
     async fn receive(self: Rc<Self>, len: usize) {
-        let op = Op::Recv {
-            fd: self.fd.clone(),
-            buf: vec![0; len].into(),
-        };
+        let op = Op::recv(self.fd.clone(), vec![0; len]);
         let Ok(outcome) = Operation::new(self.core.clone(), op).await else {
             return self.given_up.set(self.given_up.get() + 1);
         };

@@ -78,11 +78,7 @@ impl Disk {
         let copy: OwnedFd = self.file.try_clone().expect("a descriptor is free").into();
         let fd = Fd::new(copy);
         for _ in 0..READS {
-            let op = Op::ReadAt {
-                fd: fd.clone(),
-                buf: Buf::aligned(READ, ALIGN),
-                offset: self.some_offset(rng),
-            };
+            let op = Op::read_at(fd.clone(), Buf::aligned(READ, ALIGN), self.some_offset(rng));
             start(op, Target::Callback(reads.clone()));
         }
         reads
