@@ -47,8 +47,10 @@ impl Slots {
 
     #[cold]
     fn grow(&mut self, index: usize) {
-        self.0
-            .resize((index + 1).next_power_of_two().max(64), UNUSED);
+        // By a part, where a vector would double.
+        let part = (self.0.len() / 4).max(64);
+        self.0.reserve_exact(part.max(index + 1 - self.0.len()));
+        self.0.resize(self.0.capacity(), UNUSED);
     }
 
     fn get(&mut self, key: Key) -> Option<&mut Slot> {
