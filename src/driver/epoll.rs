@@ -63,7 +63,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use waiters::Wants;
 use waker::Waker;
 
 /// Events taken from one wait; more are left for the next one.
@@ -206,13 +205,11 @@ impl EpollDriver {
         };
         match op {
             Op::Send { .. } => self.start_send(turn, key),
-            Op::RecvMulti { .. } => self.start_read(turn, key, Wants::RecvMulti),
-            Op::Recv { .. } => self.start_read(turn, key, Wants::Recv),
-            Op::Accept { .. } => self.start_read(turn, key, Wants::Accept),
-            Op::AcceptMulti { .. } => self.start_read(turn, key, Wants::AcceptMulti),
+            Op::RecvMulti { .. } | Op::Recv { .. } | Op::Accept { .. } | Op::AcceptMulti { .. } => {
+                self.start_read(turn, key)
+            }
             Op::Connect { .. } => self.start_connect(turn, key),
-            Op::Poll { .. } => self.start_poll(turn, key, Wants::Poll),
-            Op::PollMulti { .. } => self.start_poll(turn, key, Wants::PollMulti),
+            Op::Poll { .. } | Op::PollMulti { .. } => self.start_poll(turn, key),
             Op::Nop => turn.finish(key, 0),
             Op::Shutdown { fd, how } => {
                 self.counters.submitted += 1;
@@ -254,9 +251,9 @@ impl EpollDriver {
         };
         self.try_before_cancel(turn, at, key);
         let file = &mut self.files[at];
-        let wrote = file.writers.remove(key);
+        let wrote = file.remove_writer(key);
         self.writing -= usize::from(wrote);
-        if wrote || file.readers.remove(key) || file.polls.remove(key) {
+        if wrote || file.remove(key) {
             turn.finish(key, -libc::ECANCELED);
         }
     }
@@ -267,11 +264,7 @@ impl EpollDriver {
     /// io_uring as well.
     fn try_before_cancel(&mut self, turn: &mut Turn<'_>, at: FileRef, key: Key) {
         let file = &mut self.files[at];
-        if file
-            .readers
-            .front()
-            .is_some_and(|first| first.is(key, self.turn))
-        {
+        if (file.reader()).is_some_and(|first| first.is(key, self.turn)) {
             file.readable = true;
             self.read(turn, at);
         }
@@ -315,9 +308,9 @@ impl EpollDriver {
         }
         let file = &self.files[at];
         // One that is queued to go on has had its turn in this park.
-        let reads = !file.readers.is_empty() && !file.queued;
-        let writes = !file.writers.is_empty();
-        let polls = !file.polls.is_empty();
+        let reads = file.reader().is_some() && !file.queued;
+        let writes = file.writer().is_some();
+        let polls = file.has_polls();
         if reads && mask & READ_EDGE != 0 {
             self.read(turn, at);
         }

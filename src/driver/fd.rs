@@ -163,10 +163,16 @@ impl Fd {
     ///
     /// # Errors
     /// `ENOTSOCK`.
+    #[inline]
     pub(super) fn kind(&self) -> io::Result<SocketKind> {
-        if let Family::Known(kind) = self.inner().family.get() {
-            return Ok(kind);
+        match self.inner().family.get() {
+            Family::Known(kind) => Ok(kind),
+            _ => self.ask_kind(),
         }
+    }
+
+    #[cold]
+    fn ask_kind(&self) -> io::Result<SocketKind> {
         let option = |name| socket::option(self, libc::SOL_SOCKET, name);
         let kind = match option(libc::SO_DOMAIN)? {
             libc::AF_INET | libc::AF_INET6 => match option(libc::SO_PROTOCOL)? {

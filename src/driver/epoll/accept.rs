@@ -5,7 +5,6 @@
 //! could not be had (EMFILE and its like) stays in the backlog, and the next accept tries at once.
 
 use super::super::{Completion, Key, Op};
-use super::file::FileRef;
 use super::receive::Step;
 use super::{EpollDriver, Turn};
 use crate::sys::{socket, to_result};
@@ -14,7 +13,7 @@ use crate::sys::{socket, to_result};
 const BATCH: usize = 64;
 
 impl EpollDriver {
-    pub(super) fn accept(&mut self, turn: &mut Turn<'_>, _at: FileRef, key: Key) -> Step {
+    pub(super) fn accept(&mut self, turn: &mut Turn<'_>, key: Key) -> Step {
         let Some(Op::Accept { fd }) = turn.table.op_mut(key) else {
             return Step::Done;
         };
@@ -29,7 +28,7 @@ impl EpollDriver {
         Step::Done
     }
 
-    pub(super) fn accept_multi(&mut self, turn: &mut Turn<'_>, _at: FileRef, key: Key) -> Step {
+    pub(super) fn accept_multi(&mut self, turn: &mut Turn<'_>, key: Key) -> Step {
         let Some(Op::AcceptMulti { fd }) = turn.table.op_mut(key) else {
             return Step::Done;
         };

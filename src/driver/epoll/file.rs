@@ -1,7 +1,7 @@
 //! What the driver knows of each descriptor, and its one registration.
 //!
 //! **Guarantees.** A slot belongs to one [`Fd`] and is found by the descriptor's number. When the
-//! number is used again by another `Fd`, the slot starts anew under the next generation, and events
+//! number is used again by another `Fd`, the slot starts anew under the id of that one, and events
 //! of the old one are ignored. While operations wait here they hold the `Fd`, so a slot with
 //! waiters is never reused.
 //!
@@ -21,8 +21,8 @@
 //! the next one mostly wants the same, and dropped when edges come that nobody claims: otherwise the
 //! peer of a paused connection would wake the loop with every packet.
 
-use super::super::fd::{Fd, SocketKind};
-use super::waiters::Waiters;
+use super::super::{Fd, Key};
+use super::waiters::{Waiter, Waiters};
 use crate::sys::epoll::Epoll;
 use std::io;
 use std::ops::{Index, IndexMut};
@@ -41,32 +41,34 @@ const ALWAYS: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileRef {
     fd: RawFd,
-    generation: u32,
+    /// Its [`Fd::id`].
+    id: u32,
 }
 
 impl FileRef {
     /// The value that travels through epoll.
     const fn to_bits(self) -> u64 {
-        (self.generation as u64) << 32 | self.fd as u32 as u64
+        (self.id as u64) << 32 | self.fd as u32 as u64
     }
 
     pub(super) const fn from_bits(bits: u64) -> Self {
         Self {
             fd: bits as u32 as RawFd,
-            generation: (bits >> 32) as u32,
+            id: (bits >> 32) as u32,
         }
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct File {
+    more: Option<Box<More>>,
+    /// While one reads: who does. Mostly nobody else waits.
+    reader: Waiter,
     /// The [`Fd::id`] of the owner; 0 while there is none.
     id: u32,
-    generation: u32,
-    /// What is registered; 0: the descriptor is not.
-    interest: u32,
-    /// What it is, once somebody has asked.
-    pub(super) kind: Option<SocketKind>,
+    /// What is registered (there are 16 events at most); 0: the descriptor is not.
+    interest: u16,
+    reads: bool,
     /// A receive or accept may find something.
     pub(super) readable: bool,
     /// Read until it would block.
@@ -77,12 +79,37 @@ pub(super) struct File {
     pub(super) starved: bool,
     /// Is known to be in non-blocking mode.
     pub(super) nonblocking: bool,
-    pub(super) readers: Waiters,
-    pub(super) writers: Waiters,
-    pub(super) polls: Waiters,
+}
+
+// There is one for each descriptor number: part of the price of an idle connection.
+const _: () = assert!(size_of::<File>() == 32);
+
+/// Who else waits. Made when the first one comes, and kept while the slot has its owner.
+#[derive(Debug, Default)]
+struct More {
+    /// Only used while one reads.
+    readers: Waiters,
+    writers: Waiters,
+    polls: Waiters,
 }
 
 impl File {
+    /// The slot of a descriptor of which nothing is known.
+    const fn new(id: u32) -> Self {
+        Self {
+            more: None,
+            reader: Waiter::NOBODY,
+            id,
+            interest: 0,
+            reads: false,
+            readable: false,
+            exhaust: false,
+            queued: false,
+            starved: false,
+            nonblocking: false,
+        }
+    }
+
     /// Notes an edge; returns the interest that it should cost because nobody claims it.
     #[inline]
     pub(super) fn take_edge(&mut self, mask: u32) -> u32 {
@@ -90,7 +117,7 @@ impl File {
         let known = self.readable;
         self.readable |= reads;
         self.exhaust |= mask & EXHAUST != 0;
-        let wanted = !self.readers.is_empty() || !self.writers.is_empty() || !self.polls.is_empty();
+        let wanted = self.reads || self.writer().is_some() || self.has_polls();
         if wanted || mask & ALWAYS != 0 {
             0
         } else if !reads {
@@ -100,6 +127,77 @@ impl File {
         } else {
             0
         }
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// The first that waits to receive or accept.
+    #[inline]
+    pub(super) fn reader(&self) -> Option<Waiter> {
+        self.reads.then_some(self.reader)
+    }
+
+    pub(super) fn push_reader(&mut self, waiter: Waiter) {
+        if self.reads {
+            self.more().readers.push(waiter);
+        } else {
+            self.reads = true;
+            self.reader = waiter;
+        }
+    }
+
+    /// Takes the first away.
+    pub(super) fn pop_reader(&mut self) {
+        let next = self.more.as_mut().and_then(|more| more.readers.pop());
+        self.reads = next.is_some();
+        self.reader = next.unwrap_or(Waiter::NOBODY);
+    }
+
+    /// The first that waits to send or connect.
+    #[inline]
+    pub(super) fn writer(&self) -> Option<Waiter> {
+        self.more.as_ref().and_then(|more| more.writers.front())
+    }
+
+    pub(super) fn push_writer(&mut self, waiter: Waiter) {
+        self.more().writers.push(waiter);
+    }
+
+    /// Takes the first away.
+    pub(super) fn pop_writer(&mut self) {
+        self.more().writers.pop();
+    }
+
+    #[inline]
+    pub(super) fn has_polls(&self) -> bool {
+        self.more
+            .as_ref()
+            .is_some_and(|more| !more.polls.is_empty())
+    }
+
+    pub(super) fn push_poll(&mut self, waiter: Waiter) {
+        self.more().polls.push(waiter);
+    }
+
+    /// Takes the polls away that `keep` refuses; asked in order.
+    pub(super) fn retain_polls(&mut self, keep: impl FnMut(&Waiter) -> bool) {
+        self.more().polls.retain(keep);
+    }
+
+    /// Takes a reader or a poll away; whether it was there.
+    pub(super) fn remove(&mut self, key: Key) -> bool {
+        if self.reader().is_some_and(|reader| reader.key == key) {
+            self.pop_reader();
+            return true;
+        }
+        (self.more.as_mut()).is_some_and(|more| more.readers.remove(key) || more.polls.remove(key))
+    }
+
+    /// Takes a writer away; whether it was there.
+    pub(super) fn remove_writer(&mut self, key: Key) -> bool {
+        (self.more.as_mut()).is_some_and(|more| more.writers.remove(key))
     }
 
     /// A receive found nothing, or drained the socket.
@@ -124,13 +222,13 @@ impl Files {
         let file = self.slots.get(number as usize)?;
         (file.id == fd.id()).then_some(FileRef {
             fd: number,
-            generation: file.generation,
+            id: file.id,
         })
     }
 
     /// Whether a send or connect waits.
     pub(super) fn has_writers(&self, fd: &Fd) -> bool {
-        self.find(fd).is_some_and(|at| !self[at].writers.is_empty())
+        self.find(fd).is_some_and(|at| self[at].writer().is_some())
     }
 
     /// The slot of `fd`, made if it has none.
@@ -143,28 +241,27 @@ impl Files {
     }
 
     fn make(&mut self, fd: &Fd) -> FileRef {
-        let number = fd.as_raw_fd();
-        if self.slots.len() <= number as usize {
-            self.slots.resize_with(number as usize + 1, File::default);
-        }
-        let file = &mut self.slots[number as usize];
-        let generation = file.generation.wrapping_add(1);
-        *file = File {
+        let at = FileRef {
+            fd: fd.as_raw_fd(),
             id: fd.id(),
-            generation,
-            ..File::default()
         };
-        FileRef {
-            fd: number,
-            generation,
+        let missing = (at.fd as usize + 1).saturating_sub(self.slots.len());
+        if missing > self.slots.capacity() - self.slots.len() {
+            // By a part, where a vector would double.
+            let part = (self.slots.len() / 4).max(64);
+            self.slots.reserve_exact(part.max(missing));
         }
+        let len = self.slots.len() + missing;
+        self.slots.resize_with(len, || File::new(0));
+        self[at] = File::new(at.id);
+        at
     }
 
     /// The slot, if it still belongs to the same descriptor.
     #[inline]
     pub(super) fn get_mut(&mut self, at: FileRef) -> Option<&mut File> {
         let file = self.slots.get_mut(at.fd as usize)?;
-        (file.generation == at.generation).then_some(file)
+        (file.id == at.id).then_some(file)
     }
 
     /// Makes sure that edges of `bits` are reported; whether that took a call, after which what is
@@ -175,13 +272,14 @@ impl Files {
     #[inline]
     pub(super) fn watch(&mut self, epoll: &Epoll, at: FileRef, bits: u32) -> io::Result<bool> {
         let file = &mut self.slots[at.fd as usize];
-        let interest = file.interest | bits;
-        if interest == file.interest {
+        let before = u32::from(file.interest);
+        let interest = before | bits;
+        if interest == before {
             return Ok(false);
         }
         let mask = interest | libc::EPOLLET as u32;
         let data = at.to_bits();
-        let first = if file.interest == 0 {
+        let first = if before == 0 {
             epoll.add(at.fd, mask, data)
         } else {
             epoll.modify(at.fd, mask, data)
@@ -194,7 +292,7 @@ impl Files {
             }
             Err(error) => return Err(error),
         }
-        file.interest = interest;
+        file.interest = interest as u16;
         Ok(true)
     }
 
@@ -203,7 +301,7 @@ impl Files {
     /// # Errors
     /// See [`Epoll::modify`].
     pub(super) fn report_again(&self, epoll: &Epoll, at: FileRef) -> io::Result<()> {
-        let mask = self.slots[at.fd as usize].interest | libc::EPOLLET as u32;
+        let mask = u32::from(self[at].interest) | libc::EPOLLET as u32;
         epoll.modify(at.fd, mask, at.to_bits())
     }
 
@@ -212,11 +310,11 @@ impl Files {
     pub(super) fn disregard(&mut self, epoll: &Epoll, at: FileRef, bits: u32) {
         let file = &mut self.slots[at.fd as usize];
         // Never empty, which would mean that it is not registered.
-        let interest = (file.interest & !bits) | ALWAYS;
+        let interest = (u32::from(file.interest) & !bits) | ALWAYS;
         let mask = interest | libc::EPOLLET as u32;
         // Fails when the descriptor is closed and a duplicate made the edge: then nobody cares.
         if epoll.modify(at.fd, mask, at.to_bits()).is_ok() {
-            file.interest = interest;
+            file.interest = interest as u16;
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use super::super::{Completion, Key, Op};
 use super::file::FileRef;
-use super::waiters::{Waiter, Wants};
+use super::waiters::Waiter;
 use super::{EpollDriver, Turn};
 use crate::sys::{socket, to_result};
 
@@ -28,15 +28,18 @@ const EVENTS: u32 = (libc::POLLIN
 const READY: u32 = (libc::POLLIN | libc::POLLOUT | libc::POLLRDNORM | libc::POLLWRNORM) as u32;
 
 impl EpollDriver {
-    pub(super) fn start_poll(&mut self, turn: &mut Turn<'_>, key: Key, wants: Wants) {
-        let Some(Op::Poll { fd, events } | Op::PollMulti { fd, events }) = turn.table.op_mut(key)
-        else {
+    pub(super) fn start_poll(&mut self, turn: &mut Turn<'_>, key: Key) {
+        let Some(op) = turn.table.op_mut(key) else {
+            return;
+        };
+        let multi = matches!(op, Op::PollMulti { .. });
+        let (Op::Poll { fd, events } | Op::PollMulti { fd, events }) = op else {
             return;
         };
         let events = *events & EVENTS;
         let at = self.files.slot(fd);
         self.counters.submitted += 1;
-        if wants == Wants::Poll {
+        if !multi {
             match socket::poll_now(&*fd, events) {
                 Ok(0) => {}
                 outcome => return turn.finish(key, to_result(outcome.map(|mask| mask as usize))),
@@ -45,15 +48,14 @@ impl EpollDriver {
         let watched = self.files.watch(&self.epoll, at, events | ALWAYS);
         let watched = match watched {
             // What is ready already is to be reported to a multishot poll, too.
-            Ok(false) if wants == Wants::PollMulti => self.files.report_again(&self.epoll, at),
+            Ok(false) if multi => self.files.report_again(&self.epoll, at),
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };
         match watched {
-            Ok(()) => self.files[at].polls.push(Waiter {
+            Ok(()) => self.files[at].push_poll(Waiter {
                 key,
                 turn: self.turn,
-                wants,
             }),
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
                 let always = (events & READY).cast_signed();
@@ -65,17 +67,16 @@ impl EpollDriver {
 
     /// Tells the polls of a descriptor what happened.
     pub(super) fn polled(&mut self, turn: &mut Turn<'_>, at: FileRef, mask: u32) {
-        self.files[at].polls.retain(|poll| {
-            let Some(Op::Poll { events, .. } | Op::PollMulti { events, .. }) =
-                turn.table.op_mut(poll.key)
-            else {
-                return false;
+        self.files[at].retain_polls(|poll| {
+            let (events, multi) = match turn.table.op_mut(poll.key) {
+                Some(Op::Poll { events, .. }) => (*events, false),
+                Some(Op::PollMulti { events, .. }) => (*events, true),
+                _ => return false,
             };
-            let told = mask & (*events | ALWAYS);
+            let told = mask & (events | ALWAYS);
             if told == 0 {
                 return true;
             }
-            let multi = poll.wants == Wants::PollMulti;
             turn.complete(if multi {
                 Completion::more(poll.key, told as i32)
             } else {

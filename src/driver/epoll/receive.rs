@@ -15,7 +15,7 @@ use super::super::fd::SocketKind;
 use super::super::pool::BUFFER_SIZE;
 use super::super::{Completion, Fd, Key, Op};
 use super::file::{FileRef, READ};
-use super::waiters::{Waiter, Wants};
+use super::waiters::Waiter;
 use super::{EpollDriver, Turn};
 use crate::sys::{socket, to_result};
 use std::io;
@@ -65,17 +65,16 @@ fn take(fd: &Fd, kind: Option<SocketKind>, exhaust: bool, bytes: &mut [u8]) -> T
 impl EpollDriver {
     /// Starts a receive or an accept.
     #[inline]
-    pub(super) fn start_read(&mut self, turn: &mut Turn<'_>, key: Key, wants: Wants) {
-        let at = match self.reader_slot(turn, key, wants) {
+    pub(super) fn start_read(&mut self, turn: &mut Turn<'_>, key: Key) {
+        let at = match self.reader_slot(turn, key) {
             Ok(at) => at,
             Err(error) => return turn.finish(key, to_result(Err(error))),
         };
         let file = &mut self.files[at];
-        let first = file.readers.is_empty();
-        file.readers.push(Waiter {
+        let first = file.reader().is_none();
+        file.push_reader(Waiter {
             key,
             turn: self.turn,
-            wants,
         });
         if first && self.files[at].readable {
             self.read(turn, at);
@@ -84,7 +83,7 @@ impl EpollDriver {
 
     /// The slot of the descriptor, ready for a reader.
     #[inline]
-    fn reader_slot(&mut self, turn: &mut Turn<'_>, key: Key, wants: Wants) -> io::Result<FileRef> {
+    fn reader_slot(&mut self, turn: &mut Turn<'_>, key: Key) -> io::Result<FileRef> {
         let Some(op) = turn.table.op_mut(key) else {
             return Err(io::ErrorKind::NotFound.into());
         };
@@ -92,11 +91,10 @@ impl EpollDriver {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let at = self.files.slot(fd);
+        // From now on it is known.
+        fd.kind()?;
         let file = &mut self.files[at];
-        if file.kind.is_none() {
-            file.kind = Some(fd.kind()?);
-        }
-        if matches!(wants, Wants::Accept | Wants::AcceptMulti) {
+        if matches!(op, Op::Accept { .. } | Op::AcceptMulti { .. }) {
             if !file.nonblocking {
                 socket::set_nonblocking(fd, true)?;
                 file.nonblocking = true;
@@ -116,21 +114,16 @@ impl EpollDriver {
     pub(super) fn read(&mut self, turn: &mut Turn<'_>, at: FileRef) -> Step {
         loop {
             let file = &self.files[at];
-            let Some(first) = file.readers.front() else {
+            let Some(first) = file.reader() else {
                 return Step::Done;
             };
             if !file.readable {
                 return Step::Blocked;
             }
-            let step = match first.wants {
-                Wants::RecvMulti => self.recv_multi(turn, at, first.key),
-                Wants::Accept => self.accept(turn, at, first.key),
-                Wants::AcceptMulti => self.accept_multi(turn, at, first.key),
-                _ => self.recv(turn, at, first.key),
-            };
+            let step = self.recv_multi(turn, at, first.key);
             let file = &mut self.files[at];
             match step {
-                Step::Done => file.readers.pop(),
+                Step::Done => file.pop_reader(),
                 Step::Blocked => {
                     file.set_drained();
                     return step;
@@ -154,12 +147,22 @@ impl EpollDriver {
         }
     }
 
+    /// Serves a reader that is no multishot receive.
+    fn read_other(&mut self, turn: &mut Turn<'_>, at: FileRef, key: Key) -> Step {
+        match turn.table.op_mut(key) {
+            Some(Op::Recv { .. }) => self.recv(turn, at, key),
+            Some(Op::Accept { .. }) => self.accept(turn, key),
+            Some(Op::AcceptMulti { .. }) => self.accept_multi(turn, key),
+            _ => Step::Done,
+        }
+    }
+
     fn recv(&mut self, turn: &mut Turn<'_>, at: FileRef, key: Key) -> Step {
         let Some(Op::Recv { fd, buf }) = turn.table.op_mut(key) else {
             return Step::Done;
         };
         let file = &mut self.files[at];
-        let took = take(fd, file.kind, file.exhaust, buf);
+        let took = take(fd, fd.kind().ok(), file.exhaust, buf);
         self.counters.submitted += 1;
         if took.drained {
             file.set_drained();
@@ -174,13 +177,14 @@ impl EpollDriver {
     #[inline]
     fn recv_multi(&mut self, turn: &mut Turn<'_>, at: FileRef, key: Key) -> Step {
         let Some(Op::RecvMulti { fd }) = turn.table.op_mut(key) else {
-            return Step::Done;
+            return self.read_other(turn, at, key);
         };
-        let file = &self.files[at];
+        let kind = fd.kind().ok();
+        let exhaust = self.files[at].exhaust;
         for _ in 0..CHUNKS {
             let mut drained = false;
             let filled = self.pool.fill(|bytes| {
-                let took = take(fd, file.kind, file.exhaust, bytes);
+                let took = take(fd, kind, exhaust, bytes);
                 drained = took.drained;
                 took.result as isize
             });

@@ -5,29 +5,21 @@
 use super::super::Key;
 use std::collections::VecDeque;
 
-/// What a waiting operation wants to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wants {
-    Recv,
-    RecvMulti,
-    Accept,
-    AcceptMulti,
-    Send,
-    Connect,
-    Poll,
-    PollMulti,
-}
-
 /// A waiting operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
     pub(super) key: Key,
     /// Number of the park that started it.
     pub(super) turn: u32,
-    pub(super) wants: Wants,
 }
 
 impl Waiter {
+    /// In the place of one where there is none.
+    pub(super) const NOBODY: Self = Self {
+        key: Key::from_bits(0),
+        turn: 0,
+    };
+
     /// Whether this is `key`, started in this very park.
     pub(super) fn is(&self, key: Key, turn: u32) -> bool {
         self.key == key && self.turn == turn
@@ -68,8 +60,9 @@ impl Waiters {
     }
 
     /// Takes the first away.
-    pub(super) fn pop(&mut self) {
-        self.first = self.more.as_mut().and_then(|more| more.waiters.pop_front());
+    pub(super) fn pop(&mut self) -> Option<Waiter> {
+        let next = self.more.as_mut().and_then(|more| more.waiters.pop_front());
+        std::mem::replace(&mut self.first, next)
     }
 
     /// Takes those away that `keep` refuses; asked in order.
@@ -111,7 +104,6 @@ mod tests {
                 generation: 0,
             },
             turn: 0,
-            wants: Wants::Recv,
         }
     }
 

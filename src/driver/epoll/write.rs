@@ -6,7 +6,7 @@
 
 use super::super::{Completion, Fd, Gather, Key, Op};
 use super::file::{FileRef, WRITE};
-use super::waiters::{Waiter, Wants};
+use super::waiters::Waiter;
 use super::{EpollDriver, Turn};
 use crate::sys::{socket, to_result};
 use std::io;
@@ -41,7 +41,7 @@ impl EpollDriver {
             send(fd, data)
         };
         if result == -libc::EAGAIN && !*inline {
-            return self.wait_to_write(turn, key, Wants::Send);
+            return self.wait_to_write(turn, key);
         }
         let whole = *inline && result >= 0 && result as usize == data.total();
         if whole {
@@ -65,7 +65,7 @@ impl EpollDriver {
         };
         match to_result(outcome.map(|()| 0)) {
             errno if errno == -libc::EINPROGRESS || errno == -libc::EINTR => {
-                self.wait_to_write(turn, key, Wants::Connect);
+                self.wait_to_write(turn, key);
             }
             // The listener's backlog is full, and nothing reports when it has room again.
             errno if errno == -libc::EAGAIN && is_unix => self.refused.push(key),
@@ -73,7 +73,7 @@ impl EpollDriver {
         }
     }
 
-    fn wait_to_write(&mut self, turn: &mut Turn<'_>, key: Key, wants: Wants) {
+    fn wait_to_write(&mut self, turn: &mut Turn<'_>, key: Key) {
         let Some(fd) = turn.table.op_mut(key).and_then(|op| op.fd()) else {
             return;
         };
@@ -82,16 +82,15 @@ impl EpollDriver {
             return turn.finish(key, to_result(Err(error)));
         }
         self.writing += 1;
-        self.files[at].writers.push(Waiter {
+        self.files[at].push_writer(Waiter {
             key,
             turn: self.turn,
-            wants,
         });
     }
 
     /// Serves the writers of a descriptor that became writable, or failed.
     pub(super) fn write(&mut self, turn: &mut Turn<'_>, at: FileRef) {
-        while let Some(first) = self.files[at].writers.front() {
+        while let Some(first) = self.files[at].writer() {
             let key = first.key;
             let result = match turn.table.op_mut(key) {
                 Some(Op::Send { fd, data, .. }) => {
@@ -110,7 +109,7 @@ impl EpollDriver {
             if result == -libc::EAGAIN {
                 return;
             }
-            self.files[at].writers.pop();
+            self.files[at].pop_writer();
             self.writing -= 1;
             turn.finish(key, result);
         }
