@@ -11,28 +11,28 @@
 //!                                                                  └────────┴───────────────┘
 //! ```
 //!
-//! A body that is larger than [`MAX_INLINE`] or wants a larger alignment than [`ALIGN`] stands in
-//! an allocation of its own; its slot comes from the smallest class.
+//! Where the body stands follows from where the header stands, so no slot keeps it. Bodies that do not
+//! fit, or want a larger alignment than [`ALIGN`], are boxed by who writes them (`place.rs`).
 //!
 //! **Who may touch it.** The arena belongs to one thread. Other threads may reach headers through
 //! [`Chunks`] and touch nothing but the atomics at their beginning. A chunk stands in the locked list
 //! before any of its slots is handed out, so who knows an index finds the slot. The model at the end
 //! of this file runs every interleaving (`--cfg loom`).
 
-use super::id::{TASK_BITS, TASK_MASK};
+use super::id::TASK_MASK;
 #[cfg(loom)]
 use loom::{
-    alloc::{alloc, alloc_zeroed, dealloc},
+    alloc::{alloc_zeroed, dealloc},
     sync::Mutex,
 };
 use std::alloc::{Layout, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull, with_exposed_provenance_mut};
 use std::sync::{Arc, PoisonError};
 #[cfg(not(loom))]
 use std::{
-    alloc::{alloc, alloc_zeroed, dealloc},
+    alloc::{alloc_zeroed, dealloc},
     sync::Mutex,
 };
 
@@ -68,65 +68,42 @@ const fn class_size(class: usize) -> usize {
     }
 }
 
-/// The class of a body that does not stand in its slot.
-const LARGE: u8 = u8::MAX;
-
-/// What a body needs: its layout, and the class of the slots it fits into, known when the program is
-/// compiled.
+/// What a body needs: the class of the slots it fits into, known when the program is compiled.
 #[derive(Clone, Copy)]
 pub(super) struct Room {
-    body: Layout,
     class: u8,
 }
 
 impl Room {
     pub(super) const fn of<T>() -> Self {
-        let body = Layout::new::<T>();
-        let class = if body.size() <= MAX_INLINE && body.align() <= ALIGN {
-            class_of(body.size()) as u8
-        } else {
-            LARGE
-        };
-        Self { body, class }
-    }
-}
-
-/// What a header keeps for its arena.
-pub(super) struct Place {
-    /// The slot's own index, and its class in the upper 8 bits.
-    id: u32,
-    /// Where the body stands. It comes from the chunk's own pointer, never from a header's borrow.
-    body: Cell<NonNull<u8>>,
-}
-
-impl Place {
-    /// The slot's own index.
-    #[inline]
-    pub(super) fn index(&self) -> u32 {
-        self.id & TASK_MASK
-    }
-
-    /// Where the body stands.
-    #[inline]
-    pub(super) fn body(&self) -> *mut u8 {
-        self.body.get().as_ptr()
+        assert!(size_of::<T>() <= MAX_INLINE && align_of::<T>() <= ALIGN);
+        Self {
+            class: class_of(size_of::<T>()) as u8,
+        }
     }
 }
 
 /// A header of slots.
 ///
 /// # Safety
-/// `place` always returns the same field. What comes before it in memory is valid as zeroes and
-/// [`Slot::init`] does not write there, because other threads may read it.
+/// [`Slot::init`] makes it valid. What other threads may read of it is valid as zeroes, and `init` does
+/// not write there but by atomic stores.
 pub(super) unsafe trait Slot: Sized {
+    /// Where the body stands, counted from the header.
+    const BODY: usize = size_of::<Self>().next_multiple_of(ALIGN);
+
     /// Writes the header of a slot used for the first time.
     ///
     /// # Safety
     /// `this` points to zeroed memory of a slot that the caller has for itself.
-    unsafe fn init(this: *mut Self, place: Place);
+    unsafe fn init(this: *mut Self, index: u32);
 
-    /// The arena's own field.
-    fn place(&self) -> &Place;
+    /// The room of the body, if this is the header of a slot. (The chunk's provenance is exposed, since
+    /// that of the borrow ends with the header.)
+    #[inline]
+    fn body(&self) -> *mut u8 {
+        with_exposed_provenance_mut(ptr::from_ref(self).addr() + Self::BODY)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -210,10 +187,8 @@ pub(super) struct Arena<H: Slot> {
 }
 
 impl<H: Slot> Arena<H> {
-    const BODY: usize = size_of::<H>().next_multiple_of(ALIGN);
-
     pub(super) fn new(memory: Arc<Chunks>) -> Self {
-        const { assert!(align_of::<H>() <= ALIGN && Self::BODY + MAX_INLINE <= u16::MAX as usize) };
+        const { assert!(align_of::<H>() <= ALIGN && H::BODY + MAX_INLINE <= u16::MAX as usize) };
         Self {
             chunks: UnsafeCell::new(Vec::new()),
             memory,
@@ -255,9 +230,7 @@ impl<H: Slot> Arena<H> {
     #[inline]
     pub(super) fn alloc(&self, room: &Room) -> &H {
         let class = usize::from(room.class);
-        let Some(list) = self.free.get(class) else {
-            return self.alloc_large(room.body);
-        };
+        let list = &self.free[class % LISTS];
         let Some(room) = list.get() else {
             return self.alloc_fresh(class);
         };
@@ -266,19 +239,8 @@ impl<H: Slot> Arena<H> {
         // as the arena.
         unsafe {
             list.set(room.cast::<Option<NonNull<u8>>>().read());
-            room.sub(Self::BODY).cast().as_ref()
+            room.sub(H::BODY).cast().as_ref()
         }
-    }
-
-    #[cold]
-    fn alloc_large(&self, body: Layout) -> &H {
-        let header = self.alloc(&const { Room::of::<()>() });
-        // SAFETY: a body that is not inline has a size above 0, or a large alignment of a type of
-        // size 0, for which one byte is asked.
-        let memory = unsafe { alloc(at_least_one_byte(body)) };
-        let memory = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(body));
-        header.place().body.set(memory);
-        header
     }
 
     #[cold]
@@ -299,16 +261,10 @@ impl<H: Slot> Arena<H> {
             self.fresh[class].set(NONE);
         }
         let slot = chunk.slot(index);
-        // SAFETY: the body's room begins BODY bytes into the slot.
-        let body = unsafe { slot.add(Self::BODY) };
-        let place = Place {
-            id: (class as u32) << TASK_BITS | index,
-            body: Cell::new(body),
-        };
         // SAFETY: the slot was never used, so it is zeroed and this thread has it for itself, but
         // for the atomics that `init` does not write. Then the header is valid as `get` has it.
         unsafe {
-            H::init(slot.cast().as_ptr(), place);
+            H::init(slot.cast().as_ptr(), index);
             slot.cast().as_ref()
         }
     }
@@ -319,7 +275,7 @@ impl<H: Slot> Arena<H> {
             (number + 1) * CHUNK - 1 <= TASK_MASK,
             "more than 2^24 slots of one arena are in use"
         );
-        let stride = Self::BODY + class_size(class);
+        let stride = H::BODY + class_size(class);
         let mut chunk = Chunk {
             base: NonNull::dangling(),
             stride: stride as u16,
@@ -328,6 +284,8 @@ impl<H: Slot> Arena<H> {
         // SAFETY: the layout's size is above 0.
         let memory = unsafe { alloc_zeroed(chunk.layout()) };
         chunk.base = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(chunk.layout()));
+        // For `Slot::body`.
+        chunk.base.as_ptr().expose_provenance();
         let mut list = self
             .memory
             .list
@@ -342,34 +300,12 @@ impl<H: Slot> Arena<H> {
     /// Gives a slot back. `room` is what it was taken with; the body is gone already.
     #[inline]
     pub(super) fn free(&self, header: &H, room: &Room) {
-        let place = header.place();
-        if room.class == LARGE {
-            self.free_large(place, room.body);
-        }
-        let head = &self.free[(place.id >> TASK_BITS) as usize % LISTS];
-        let room = place.body.get();
+        let list = &self.free[usize::from(room.class) % LISTS];
+        let room = header.body();
+        let next = list.replace(NonNull::new(room));
         // SAFETY: the room is the slot's own, of 16 bytes or more and aligned to 16, and empty.
-        unsafe {
-            room.cast::<Option<NonNull<u8>>>()
-                .write(head.replace(Some(room)));
-        }
+        unsafe { room.cast::<Option<NonNull<u8>>>().write(next) };
     }
-
-    /// Frees the body's allocation; the slot's own room comes back.
-    #[cold]
-    fn free_large(&self, place: &Place, body: Layout) {
-        let chunk = self.chunk(place.index()).expect("the slot's chunk");
-        // SAFETY: `alloc_large` allocated it with this layout; the room begins BODY bytes into
-        // the slot.
-        unsafe {
-            dealloc(place.body(), at_least_one_byte(body));
-            place.body.set(chunk.slot(place.index()).add(Self::BODY));
-        }
-    }
-}
-
-fn at_least_one_byte(layout: Layout) -> Layout {
-    Layout::from_size_align(layout.size().max(1), layout.align()).unwrap_or(layout)
 }
 
 const _: () = {
@@ -394,18 +330,14 @@ mod loom_tests {
     #[repr(C)]
     struct Header {
         word: Word,
-        place: Place,
+        index: u32,
     }
 
-    // SAFETY: `place` is a field, behind the word, which `init` does not write.
+    // SAFETY: the index is valid when written, the word as zeroes, and `init` does not write that.
     unsafe impl Slot for Header {
-        unsafe fn init(this: *mut Self, place: Place) {
+        unsafe fn init(this: *mut Self, index: u32) {
             // SAFETY: the caller has the slot for itself.
-            unsafe { std::ptr::addr_of_mut!((*this).place).write(place) };
-        }
-
-        fn place(&self) -> &Place {
-            &self.place
+            unsafe { std::ptr::addr_of_mut!((*this).index).write(index) };
         }
     }
 
@@ -442,7 +374,7 @@ mod loom_tests {
             let arena = Arena::<Header>::new(chunks.clone());
             for room in [Room::of::<[u8; 32]>(), Room::of::<[u8; 64]>()] {
                 let slot = arena.alloc(&room);
-                let known = slot.place.index() as usize + 1;
+                let known = slot.index as usize + 1;
                 slot.word.store(known, Relaxed);
                 told.store(known, Relaxed);
                 arena.free(slot, &room);

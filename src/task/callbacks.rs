@@ -14,8 +14,9 @@
 //!
 //! A closure runs in a context (D11): the one it was given, else a copy of the one it was inserted in.
 
-use super::arena::{Arena, Chunks, Place, Room, Slot};
+use super::arena::{Arena, Chunks, Room, Slot};
 use super::context::{self, Context, Vars};
+use super::place::Place;
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
@@ -35,7 +36,7 @@ pub struct CallVTable {
     room: Room,
     /// Moves the closure out of the place and calls it.
     call: unsafe fn(*mut u8),
-    /// Drops the closure in its place.
+    /// Moves the closure out of the place and drops it.
     drop: unsafe fn(*mut u8),
     name: fn() -> &'static str,
 }
@@ -94,9 +95,9 @@ pub struct CallOnce<F> {
 
 impl<F: FnOnce() + 'static> CallOnce<F> {
     const VTABLE: CallVTable = CallVTable {
-        room: Room::of::<F>(),
+        room: Place::<F>::ROOM,
         call: call::<F>,
-        drop: drop_in_place::<F>,
+        drop: drop_closure::<F>,
         name: std::any::type_name::<F>,
     };
 
@@ -147,20 +148,31 @@ unsafe impl<F: FnOnce() + 'static> CallBody for CallOnce<F> {
     #[inline]
     unsafe fn write(&mut self, place: *mut u8) {
         let f = self.f.take().expect("a callback is inserted once");
-        // SAFETY: the caller gives a place of this layout.
-        unsafe { place.cast::<F>().write(f) };
+        // SAFETY: the caller gives a room of this table.
+        unsafe { Place::<F>::new(place).make().write(f) };
+    }
+}
+
+/// Moves the closure out.
+unsafe fn take<F>(place: *mut u8) -> F {
+    let place = Place::<F>::new(place);
+    // SAFETY: the caller gives a room with an F and does not use it again.
+    unsafe {
+        let f = place.value().read();
+        place.unmake();
+        f
     }
 }
 
 unsafe fn call<F: FnOnce()>(place: *mut u8) {
-    // SAFETY: the caller gives a place with an F and does not use it again.
-    let f = unsafe { place.cast::<F>().read() };
+    // SAFETY: the caller gives a room with an F and does not use it again.
+    let f = unsafe { take::<F>(place) };
     f();
 }
 
-unsafe fn drop_in_place<F>(place: *mut u8) {
-    // SAFETY: the caller gives a place with an F and does not use it again.
-    unsafe { place.cast::<F>().drop_in_place() };
+unsafe fn drop_closure<F>(place: *mut u8) {
+    // SAFETY: as in `call`.
+    drop(unsafe { take::<F>(place) });
 }
 
 #[repr(C)]
@@ -168,28 +180,24 @@ struct Header {
     vtable: Cell<Option<&'static CallVTable>>,
     created: Cell<&'static Location<'static>>,
     generation: Cell<u32>,
-    place: Place,
+    index: u32,
     context: Cell<Vars>,
 }
 
-const _: () = assert!(size_of::<Header>() <= 48);
+const _: () = assert!(size_of::<Header>() == 32);
 
-// SAFETY: `place` is a field; nothing here is read by other threads.
+// SAFETY: all is written; nothing here is read by other threads.
 unsafe impl Slot for Header {
-    unsafe fn init(this: *mut Self, place: Place) {
+    unsafe fn init(this: *mut Self, index: u32) {
         let header = Self {
             vtable: Cell::new(None),
             created: Cell::new(Location::caller()),
             generation: Cell::new(0),
-            place,
+            index,
             context: Cell::new(Vars::NONE),
         };
         // SAFETY: the caller has the slot for itself.
         unsafe { this.write(header) };
-    }
-
-    fn place(&self) -> &Place {
-        &self.place
     }
 }
 
@@ -238,7 +246,7 @@ impl Callbacks {
         let vtable = body.vtable();
         let header = self.arena.alloc(&vtable.room);
         // SAFETY: the arena gave a place of this layout.
-        unsafe { body.write(header.place.body()) };
+        unsafe { body.write(header.body()) };
         header.vtable.set(Some(vtable));
         header.created.set(body.created());
         header.context.set(match body.context() {
@@ -247,7 +255,7 @@ impl Callbacks {
         });
         self.len.set(self.len.get() + 1);
         CallKey {
-            index: header.place.index(),
+            index: header.index,
             generation: header.generation.get(),
         }
     }
@@ -289,7 +297,7 @@ impl Callbacks {
             return false;
         };
         // SAFETY: `insert` wrote the closure of this table; `take` gives it out once.
-        unsafe { (vtable.drop)(free.header.place.body()) };
+        unsafe { (vtable.drop)(free.header.body()) };
         true
     }
 
@@ -303,7 +311,7 @@ impl Callbacks {
         let Some((free, vtable)) = self.take(key) else {
             return Ok(false);
         };
-        let place = free.header.place.body();
+        let place = free.header.body();
         // SAFETY: `free` stays where it is until after `leave`, and nothing between unwinds.
         let outer = unsafe { context::enter(&free.context) };
         // SAFETY: `insert` wrote the closure of this table; `take` gives it out once.

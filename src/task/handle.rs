@@ -386,10 +386,12 @@ impl<T> Task<T> {
             return Err(error);
         }
         let mut output: Option<T> = None;
-        if let Some(vtable) = slot.vtable() {
-            // SAFETY: the task is done, so nobody else uses its body, and the handle keeps the
-            // slot; T is the output type (`trust`).
-            unsafe { (vtable.take)(slot.body(), (&raw mut output).cast()) };
+        if let Some(vtable) = slot.vtable()
+            && !slot.has(CANCELLED | PANICKED)
+        {
+            // SAFETY: the task finished, so its output is there: TAKEN was not set before. Nobody else
+            // uses it, and the handle keeps the slot; T is the output type (`trust`).
+            unsafe { (vtable.take)(slot, (&raw mut output).cast()) };
         }
         Ok(output.expect("a finished task has its output"))
     }

@@ -35,7 +35,8 @@
 //!
 //! # Who may touch what
 //!
-//! * `arena.rs` hands out memory, `slot.rs` is the header in it, `body.rs` what stands behind.
+//! * `arena.rs` hands out memory, `slot.rs` is the header in it, `body.rs` what stands behind; `place.rs`
+//!   boxes what is too large for that.
 //! * Only `step.rs` polls or drops a body, under the `RUNNING` flag.
 //! * `nodes.rs`, `scope.rs`, `requests.rs`, `cancel.rs`: cancellation; nobody else marks.
 //! * `inbox.rs` and `table.rs` are all that other threads write; `shared.rs` all that they read, by the
@@ -68,6 +69,7 @@ mod loop_exit;
 mod nodes;
 mod noted;
 mod permanent;
+mod place;
 mod public;
 mod registry;
 mod report;

@@ -7,7 +7,7 @@
 //! The context (D11) is one word here, none for tasks that inherit nothing, so that a program
 //! without context variables pays one store per spawn.
 
-use super::arena::{NONE, Place, Slot};
+use super::arena::{NONE, Slot};
 use super::body::TaskVTable;
 use super::context::Vars;
 use super::done::DoneCallbacks;
@@ -55,6 +55,9 @@ pub(super) const FORGIVEN: u32 = 1 << 14;
 /// It has done callbacks.
 pub(super) const CALLBACKS: u32 = 1 << 15;
 
+/// Its body returned: an output stands in the place of the future, until it is taken or cleared.
+pub(super) const FINISHED: u32 = 1 << 16;
+
 /// The scope that is the task itself.
 pub(super) const ROOT: u32 = NONE;
 /// The scope in which no wait registers (`.bare()`).
@@ -83,7 +86,6 @@ struct Private {
     joiner: Cell<Option<Waker>>,
     context: Cell<Vars>,
     cold: UnsafeCell<Option<Box<Cold>>>,
-    place: Place,
 }
 
 /// The header; see the module.
@@ -95,13 +97,13 @@ pub(super) struct Header {
 
 // The model checker's atomics are larger.
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Header>() <= 96);
+const _: () = assert!(size_of::<Header>() == 80);
 
-// SAFETY: `place` is a field. `public` comes first, is valid as zeroes and not written by `init`.
+// SAFETY: `private` is written here; of `public`, which comes first and is valid as zeroes, an atomic.
 unsafe impl Slot for Header {
-    unsafe fn init(this: *mut Self, place: Place) {
+    unsafe fn init(this: *mut Self, index: u32) {
         let private = Private {
-            word: Cell::new(pack(0, place.index(), 0)),
+            word: Cell::new(pack(0, index, 0)),
             nodes: Cell::new(NONE),
             scope: Cell::new(ROOT),
             id: Cell::new(0),
@@ -109,7 +111,6 @@ unsafe impl Slot for Header {
             joiner: Cell::new(None),
             context: Cell::new(Vars::NONE),
             cold: UnsafeCell::new(None),
-            place,
         };
         // SAFETY: the caller has the slot for itself.
         unsafe {
@@ -117,16 +118,12 @@ unsafe impl Slot for Header {
             (*this).public.set_flags(DONE);
         }
     }
-
-    fn place(&self) -> &Place {
-        &self.private.place
-    }
 }
 
 impl Header {
     #[inline]
     pub(super) fn index(&self) -> u32 {
-        self.private.place.index()
+        unpack(self.word()).0
     }
 
     #[inline]
@@ -174,11 +171,6 @@ impl Header {
     #[inline]
     pub(super) fn clear(&self, flags: u32) {
         self.set_flags(self.flags() & !flags);
-    }
-
-    #[inline]
-    pub(super) fn body(&self) -> *mut u8 {
-        self.private.place.body()
     }
 
     #[inline]

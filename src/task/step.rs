@@ -67,11 +67,9 @@ impl Tasks {
         }
         let waker = waker(slot.word());
         let mut cx = Context::from_waker(&waker);
-        // SAFETY: the slot holds the body its table was written for (`begin` after `write`), and
-        // RUNNING keeps everybody else away from it until the poll is over.
-        let polled = catch_unwind(AssertUnwindSafe(|| unsafe {
-            (vtable.poll)(slot.body(), &mut cx)
-        }));
+        // SAFETY: the slot holds the body its table was written for (`begin` after `write`), a future
+        // while the task is pending, and RUNNING keeps everybody else away from it until the poll is over.
+        let polled = catch_unwind(AssertUnwindSafe(|| unsafe { (vtable.poll)(slot, &mut cx) }));
         match polled {
             Ok(Poll::Pending) => {
                 self.leave_step(slot, outer);
@@ -87,7 +85,10 @@ impl Tasks {
                 self.leave_step(slot, outer);
                 self.end(slot, 0);
             }
-            Err(payload) => self.step_panicked(slot, outer, payload),
+            Err(payload) => {
+                let second = self.drop_body(slot).err();
+                self.step_panicked(slot, outer, payload, second);
+            }
         }
     }
 
@@ -149,14 +150,15 @@ impl Tasks {
         }
     }
 
-    /// Drops the future or the output that stands in the place. Nobody else uses it: the task is
-    /// RUNNING, or done and without a handle.
+    /// Drops the future or the output that stands in the place, which is empty after. Nobody else uses
+    /// it: the task is RUNNING, or done and without a handle.
     fn drop_body(&self, slot: &Header) -> Result<(), Payload> {
         let Some(vtable) = slot.vtable() else {
             return Ok(());
         };
-        // SAFETY: as in `step`, by the condition above.
-        catch_unwind(AssertUnwindSafe(|| unsafe { (vtable.clear)(slot.body()) }))
+        // SAFETY: as in `step`, by the condition above. Each caller ends the task right after, or finds
+        // it finished and its output unread, so it is the first and the last.
+        catch_unwind(AssertUnwindSafe(|| unsafe { (vtable.clear)(slot) }))
     }
 
     /// The step drops the future, or the output it returned: the task ends cancelled.
@@ -167,14 +169,19 @@ impl Tasks {
                 self.leave_step(slot, outer);
                 self.end(slot, CANCELLED);
             }
-            Err(payload) => self.step_panicked(slot, outer, payload),
+            Err(payload) => self.step_panicked(slot, outer, payload, None),
         }
     }
 
-    /// The step panicked: what is left of the body is dropped.
+    /// The step panicked, and what was left of the body is dropped, which panicked for the second time.
     #[cold]
-    fn step_panicked(&self, slot: &Header, outer: Outer, payload: Payload) {
-        let second = self.drop_body(slot).err();
+    fn step_panicked(
+        &self,
+        slot: &Header,
+        outer: Outer,
+        payload: Payload,
+        second: Option<Payload>,
+    ) {
         self.leave_step(slot, outer);
         if second.is_some() {
             self.report_of(slot, Report::DROP_PANICKED, second);
@@ -217,7 +224,7 @@ impl Tasks {
         let Some(vtable) = slot.vtable() else {
             return;
         };
-        let unread = flags & (TAKEN | CANCELLED | PANICKED) == 0 && vtable.output_needs_drop;
+        let unread = flags & (TAKEN | CANCELLED | PANICKED) == 0 && vtable.clears_output;
         if unread || flags & (PANICKED | NAMED) != 0 {
             return self.retire_in_full(slot, vtable, unread);
         }

@@ -4,7 +4,7 @@
 //! in [`Shared`] and in the loop's entry of the static table. Task bodies may hold the `Rc` of
 //! their own `Tasks`, which is a cycle that [`Tasks::close`] ends: the owner must close.
 
-use super::arena::{Arena, Chunks, NONE};
+use super::arena::{Arena, Chunks, NONE, Slot};
 use super::body::{FutureBody, TaskBody};
 use super::call_all::call_all;
 use super::context::{Context, Vars};

@@ -23,11 +23,17 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static TAKEN: Cell<u64> = const { Cell::new(0) };
+    static GIVEN_BACK: Cell<u64> = const { Cell::new(0) };
 }
 
 /// How often this thread has taken memory.
 pub fn taken() -> u64 {
     TAKEN.get()
+}
+
+/// How often this thread has given memory back.
+pub fn given_back() -> u64 {
+    GIVEN_BACK.get()
 }
 
 /// How many bytes all threads hold.
@@ -39,6 +45,11 @@ fn take(size: usize) {
     HELD.fetch_add(size, Ordering::Relaxed);
     // While a thread ends there is nothing to count with.
     let _ = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
+}
+
+fn give_back(size: usize) {
+    HELD.fetch_sub(size, Ordering::Relaxed);
+    let _ = GIVEN_BACK.try_with(|given| given.set(given.get() + 1));
 }
 
 // SAFETY: everything is done by the system's allocator; counting allocates nothing.
@@ -57,13 +68,13 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         take(size);
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        give_back(layout.size());
         // SAFETY: as promised by our caller.
         unsafe { System.realloc(place, layout, size) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        give_back(layout.size());
         // SAFETY: as promised by our caller.
         unsafe { System.dealloc(place, layout) }
     }

@@ -14,7 +14,7 @@ use ringloop::protocol::{BaseProtocol, Protocol};
 use ringloop::stream::{StreamReader, StreamWriter, start_server};
 use ringloop::{
     Builder, Cancelled, ContextVar, EventLoopExt, Lease, LoopHandle, Server, ServerOptions,
-    Transport, block_on, create_task, get_running_loop, task_group, timeout, yield_now,
+    Transport, block_on, create_task, get_running_loop, sleep, task_group, timeout, yield_now,
 };
 use uring_tests::heap::{self, Counting};
 use uring_tests::tasks::HOUR;
@@ -324,6 +324,40 @@ on_both_drivers! {
             });
             assert_eq!(rounds.expect("it runs")[32..], [0; 32], "in use: {in_use}");
         }
+    }
+
+    /// What is too large for a slot stands in memory of its own, which goes however it ends.
+    fn large_bodies_and_closures_give_their_memory_back(kind: DriverKind) {
+        let l = Builder::new().driver(kind).build().expect("the driver is to be had");
+        let rounds = block_on(&l, async {
+            let event_loop = get_running_loop();
+            let mut rounds = Vec::with_capacity(64);
+            for _ in 0..64 {
+                let large = [1_u8; 5000];
+                let finished = create_task(async move { yield_now().await.map(|()| large) });
+                let unread = create_task(async move { large });
+                let panicked = create_task(async move { assert_eq!(large[4999], 0) });
+                let cancelled = create_task(async move { sleep(HOUR).await.map(|()| large) });
+                let unstarted = create_task(async move { large });
+                let called = event_loop.call_soon(move || assert_eq!(large[4999], 1));
+                let dropped = event_loop.call_soon(move || unreachable!("{large:?}"));
+                assert!(unstarted.cancel());
+                dropped.expect("it runs").cancel();
+                yield_now().await.expect("nobody cancels it");
+                cancelled.cancel();
+                assert_eq!(finished.await.expect("it ends").expect("not cancelled"), large);
+                assert!(panicked.await.expect_err("it panics").is_panic());
+                for ended in [cancelled.await.map(drop), unstarted.await.map(drop)] {
+                    assert!(ended.expect_err("cancelled").is_cancelled());
+                }
+                assert!(unread.done() && !called.expect("it runs").is_waiting());
+                drop(unread);
+                rounds.push(heap::taken() - heap::given_back());
+            }
+            rounds
+        });
+        let rounds = rounds.expect("it runs");
+        assert_eq!(rounds[32..], [rounds[31]; 32]);
     }
 
     /// The count counts.

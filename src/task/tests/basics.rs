@@ -4,6 +4,7 @@ use super::*;
 use std::cell::Cell;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::task::{Context, Waker};
 
 #[test]
@@ -298,6 +299,35 @@ fn drops_that_panic_do_no_harm() {
     assert_eq!(told[0].2.as_deref(), Some("drop of the output"));
     drop((local, aborted));
     assert!(l.tasks.is_empty());
+}
+
+/// The task ends as the first of the panics has it; the output, already there, is dropped for itself.
+#[test]
+fn a_future_whose_drop_panics_with_its_output_ready_loses_neither() {
+    struct Returns<const N: usize>([u8; N]);
+    impl<const N: usize> Future for Returns<N> {
+        type Output = OnDrop<fn()>;
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+            Poll::Ready(OnDrop(|| panic!("drop of the output")))
+        }
+    }
+    impl<const N: usize> Drop for Returns<N> {
+        fn drop(&mut self) {
+            assert_ne!(self.0[N - 1], 7, "drop of the future");
+        }
+    }
+    fn check<const N: usize>() {
+        let l = Loop::new();
+        let mut task = l.spawn(Returns([7; N]));
+        l.run();
+        let ended = task.result().unwrap().map(drop).unwrap_err().to_string();
+        assert!(ended.contains("drop of the future"), "{ended}");
+        let told = l.told();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].2.as_deref(), Some("drop of the output"));
+    }
+    check::<1>();
+    check::<5000>();
 }
 
 #[test]
