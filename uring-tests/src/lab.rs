@@ -217,6 +217,10 @@ pub fn lab_on<F: Future<Output = ()> + 'static>(
         let end = lab.clone();
         lab.run(async move {
             body.await;
+            // A thread that has told its job's value still holds the loop's waker for a moment, and with
+            // that a descriptor.
+            let ended = end.event_loop.shutdown_default_executor(None).await;
+            ended.expect("its threads end");
             // What the test ended comes to its end by itself.
             end.idle().await;
         });
