@@ -269,18 +269,18 @@ pub fn this_thread() -> i32 {
     nix::unistd::gettid().as_raw()
 }
 
-/// Whether that thread of this process sleeps in the kernel.
+/// Whether that thread sleeps in the kernel; of a process, its first one.
 ///
 /// # Errors
 /// When there is no such thread.
 pub fn is_asleep(thread: i32) -> io::Result<bool> {
-    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat"))?;
+    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat"))?;
     // The name, in parentheses, may hold anything; the state is the word behind it.
     let (_, rest) = stat.rsplit_once(')').expect("a name in parentheses");
     Ok(rest.trim_start().starts_with('S'))
 }
 
-/// Returns when that thread of this process sleeps in the kernel.
+/// Returns when that thread sleeps in the kernel; of a process, its first one.
 ///
 /// # Panics
 /// When there is no such thread.
