@@ -34,8 +34,10 @@ pub struct Wrapper {
     pub hold_jobs: Cell<bool>,
     /// The jobs that were kept.
     pub held_jobs: RefCell<Vec<Job>>,
-    /// The delays of all timers, in nanoseconds.
+    /// The delays of all timers, in nanoseconds from when the clock was last looked at.
     pub delays: RefCell<Vec<u64>>,
+    /// What the clock said then.
+    looked: Cell<u64>,
     /// Timers get this delay instead of their own.
     pub delay: Cell<Option<u64>>,
     /// The clock is ahead of the base loop's by so many nanoseconds.
@@ -65,6 +67,7 @@ impl Wrapper {
             hold_jobs: Cell::default(),
             held_jobs: RefCell::default(),
             delays: RefCell::default(),
+            looked: Cell::default(),
             delay: Cell::default(),
             shift: Cell::default(),
             accepts,
@@ -124,7 +127,9 @@ impl AbstractEventLoop for Wrapper {
     }
 
     fn time(&self) -> u64 {
-        self.base.time() + self.shift.get()
+        let now = self.base.time() + self.shift.get();
+        self.looked.set(now);
+        now
     }
 
     fn call_at_dyn(
@@ -132,9 +137,10 @@ impl AbstractEventLoop for Wrapper {
         when: u64,
         callback: &mut dyn CallBody,
     ) -> Result<TimerHandle, LoopError> {
+        let asked = when.saturating_sub(self.looked.get());
+        self.delays.borrow_mut().push(asked);
         let when = when.saturating_sub(self.shift.get());
         let now = self.base.time();
-        self.delays.borrow_mut().push(when.saturating_sub(now));
         let when = self
             .delay
             .get()

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use ringloop::{AbstractEventLoop, Address, EventLoopExt, ProtocolKind, ServerOptions};
 use uring_tests::net::{Accepted, Reports, Seen, as_stream, inet, own_addr, run_loop, run_on};
+use uring_tests::tasks::SECOND;
 use uring_tests::wrapped::Wrapper;
 use uring_tests::{isolated, limit_descriptors, on_both_drivers, open_fds};
 
@@ -69,7 +70,7 @@ on_both_drivers! {
                 while wrapper.delays.borrow().len() < 3 {
                     yield_to_timers(&event_loop).await;
                 }
-                assert!(wrapper.delays.borrow().iter().all(|delay| is_a_second(*delay)));
+                assert!(wrapper.delays.borrow().iter().all(|delay| *delay == SECOND));
                 assert_eq!(reports.messages(), ["socket.accept() out of system resource"]);
                 assert!(reports.errors()[0].contains("os error 24"), "{:?}", reports.errors());
                 assert_eq!(server.sockets().len(), 1, "the listener is kept");
@@ -236,10 +237,6 @@ on_both_drivers! {
             accepted.connected(0).await;
         });
     }
-}
-
-fn is_a_second(delay: u64) -> bool {
-    (900_000_000..=1_000_000_000).contains(&delay)
 }
 
 /// Lets the loop sleep until a timer of a millisecond fires.
