@@ -373,7 +373,10 @@ impl Engine {
                 self.cancel(key);
             }
         }
-        while self.in_flight() > 0 && self.driver.now() < end {
+        // What has come back is taken in, however late it is when this looks.
+        let mut in_time = deadline > 0;
+        while self.in_flight() > 0 && in_time {
+            in_time = self.driver.now() < end;
             if self.turn(Park::Until(end)).is_err() {
                 break;
             }

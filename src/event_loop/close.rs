@@ -92,7 +92,13 @@ impl Core {
             }
         }
         let mut out = Completions::new();
-        while self.reap(end, &mut out) {
+        // What has come back is taken in, however late it is when this looks.
+        let mut in_time = deadline > 0;
+        while in_time {
+            in_time = self.now() < end;
+            if !self.reap(end, &mut out) {
+                break;
+            }
             for completion in out.drain(..) {
                 self.guard_drop(|| self.settle(completion));
             }
@@ -103,9 +109,7 @@ impl Core {
     /// Parks if there is something to wait for; whether there was.
     fn reap(&self, end: u64, out: &mut Completions) -> bool {
         let mut engine = self.engine.borrow_mut();
-        engine.in_flight() > 0
-            && engine.driver().now() < end
-            && engine.park(Park::Until(end), out).is_ok()
+        engine.in_flight() > 0 && engine.park(Park::Until(end), out).is_ok()
     }
 
     /// Takes in a completion that nobody is to hear of.
