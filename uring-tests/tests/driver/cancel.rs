@@ -169,12 +169,19 @@ on_both_drivers! {
             let there = poll_now(&ours, libc::POLLIN as u32).unwrap() != 0;
             // The worker, if there is one, may take it first.
             listener.set_nonblocking(true).unwrap();
-            if there && let Err(error) = listener.accept() {
-                assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-            }
+            let taken = there && match listener.accept() {
+                Ok(_) => true,
+                Err(error) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+                    false
+                }
+            };
             listener.set_nonblocking(false).unwrap();
-            rig.settle();
-            if let Some(event) = rig.try_take(key) {
+            if taken {
+                rig.settle();
+                assert!(rig.try_take(key).is_none(), "nobody is there");
+            } else {
+                let event = rig.wait(key);
                 assert!(event.fd.is_some(), "{}", event.result);
                 key = accept(&mut rig);
             }

@@ -50,6 +50,7 @@ on_both_drivers! {
         let key = rig.submit(Op::RecvMulti { fd: ours.clone() });
         assert_eq!({ let sent = rig.send_now(&ours, *b"unread"); rig.poll(); rig.result(sent) }, 6);
         // Closing with unread bytes resets the connection.
+        assert_eq!(peer.peek(&mut [0]).unwrap(), 1);
         drop(peer);
         assert_eq!(rig.result(key), -libc::ECONNRESET);
     }
