@@ -16,8 +16,8 @@ use ringloop::driver::{
     Chunk, Complete, Driver, DriverKind, Engine, Event, Fd, Gather, Key, Op, Park, Target,
 };
 
-/// Nanoseconds that closing may take.
-const CLOSE_DEADLINE: u64 = 2_000_000_000;
+/// Nanoseconds that closing may take: more than a loaded machine needs.
+const CLOSE_DEADLINE: u64 = 30_000_000_000;
 
 /// Hears of every completion.
 #[derive(Default)]

@@ -443,7 +443,7 @@ pub fn assert_cancelled<T>(result: Result<io::Result<T>, JoinError>) {
 /// # Panics
 /// When it is cancelled.
 pub async fn settled_fds(expected: usize) -> usize {
-    for _ in 0..1000 {
+    for _ in 0..10_000 {
         if open_fds() == expected {
             break;
         }

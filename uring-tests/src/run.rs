@@ -17,7 +17,7 @@ use crate::isolated;
 use crate::leg::{Leg, assert_uring_refused};
 
 /// Seconds a test may take, unless `RINGLOOP_TEST_WATCHDOG` says otherwise (slow instrumented builds).
-const WATCHDOG_SECONDS: u64 = 60;
+const WATCHDOG_SECONDS: u64 = 240;
 
 /// Panics that the watchdog shows.
 const KEPT: usize = 5;
