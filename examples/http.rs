@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// After a refusal the client may still be sending; a connection that is closed with unread bytes is
 /// reset, and the client would not see the answer. So they are read and dropped for so long.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     common::main(async |options, service| {

@@ -15,7 +15,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
 /// How long what is in flight may take to finish after the signal.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Which of the two programming interfaces serves.
 #[derive(Clone, Copy, PartialEq, Eq)]

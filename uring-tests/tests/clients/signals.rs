@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 
+use uring_tests::net::own_addr;
 use uring_tests::on_both_drivers;
 
 use super::APIS;
@@ -30,7 +31,8 @@ on_both_drivers! {
     /// Half a request is in flight: it is finished, answered, and then the connection ends.
     fn what_is_in_flight_is_finished(kind: DriverKind) {
         for api in APIS {
-            let server = Server::start("http", kind, api, "127.0.0.1");
+            // Nobody else listens there when it is gone.
+            let server = Server::start("http", kind, api, &own_addr().ip().to_string());
             let mut busy = server.connect();
             let mut idle = server.connect();
             idle.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").expect("it reads");
