@@ -8,6 +8,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use ringloop::{
     AbstractEventLoop, Address, EventLoopExt, Server, UnixConnectOptions, UnixServerOptions,
@@ -45,9 +46,11 @@ fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_bytes().starts_with(&[0])
 }
 
-/// An abstract name of this test's own.
-fn abstract_name(kind: impl std::fmt::Display) -> PathBuf {
-    PathBuf::from(format!("\0ringloop-test-{}-{kind}", std::process::id()))
+/// An abstract name that no other caller gets.
+fn abstract_name() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    PathBuf::from(format!("\0ringloop-test-{}-{number}", std::process::id()))
 }
 
 on_both_drivers! {
@@ -55,7 +58,7 @@ on_both_drivers! {
     fn unx_01_client_and_server_exchange_data(kind: DriverKind) {
         run_on(kind, |event_loop| async move {
             let directory = TempDir::new();
-            for path in [directory.join("socket"), abstract_name(kind)] {
+            for path in [directory.join("socket"), abstract_name()] {
                 let (server, accepted) = serve(&event_loop, UnixServerOptions::new(&path)).await;
                 let connecting =
                     event_loop.create_unix_connection(Recorder::new, UnixConnectOptions::new(&path));
@@ -300,7 +303,7 @@ on_both_drivers! {
             server.close();
             assert!(is_socket(&path));
             // An abstract name is no file.
-            let name = abstract_name(kind);
+            let name = abstract_name();
             let (server, _) = serve(&event_loop, UnixServerOptions::new(&name)).await;
             server.close();
             assert_eq!(reports.messages(), [""; 0]);
