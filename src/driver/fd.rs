@@ -7,6 +7,7 @@
 //! may still bring something, or something is kept, the descriptor is *disturbed*, and the
 //! [`Engine`](super::Engine) holds later receives and accepts back.
 
+use super::blocks;
 use crate::sys::socket;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -35,21 +36,34 @@ pub(crate) fn count_closed() {
 
 /// A shared descriptor with its stash. Clones name the same descriptor.
 ///
-/// As an `Rc` would be, but with a count of 32 bits and no weak ones.
+/// As an `Rc` would be, but with a count of 32 bits and no weak ones, and in a block of `blocks.rs`.
 pub struct Fd(NonNull<Inner>, PhantomData<Inner>);
 
-struct Inner {
-    /// How many `Fd` point here; the last one frees this.
+/// What all clones share.
+pub(super) struct Inner {
+    /// How many `Fd` point here; the last one gives this back.
     holders: Cell<u32>,
     fd: OwnedFd,
     id: u32,
     family: Cell<Family>,
-    /// `None` unless the descriptor is disturbed.
-    stash: Cell<Option<Box<Stash>>>,
+    /// It has a stash.
+    disturbed: Cell<bool>,
 }
 
-// Part of the price of a connection: it fits into the allocator's 32 bytes.
-const _: () = assert!(size_of::<Inner>() <= 24);
+// Part of the price of a connection.
+const _: () = assert!(size_of::<Inner>() == 16);
+
+impl Inner {
+    #[inline]
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    #[inline]
+    pub(super) fn is_disturbed(&self) -> bool {
+        self.disturbed.get()
+    }
+}
 
 impl Clone for Fd {
     #[inline]
@@ -81,8 +95,8 @@ impl Fd {
     #[cold]
     #[inline(never)]
     fn free(&mut self) {
-        // SAFETY: made by `Box::leak` in `new`; the count says that nobody else points there.
-        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        // SAFETY: taken in `new`, by the same thread; the count says that nobody else points there.
+        drop(unsafe { blocks::give_back(self.0) });
     }
 }
 
@@ -107,8 +121,9 @@ pub(super) enum SocketKind {
     Other,
 }
 
+/// What is kept of a disturbed descriptor.
 #[derive(Default)]
-struct Stash {
+pub(super) struct Stash {
     bytes: VecDeque<u8>,
     accepted: VecDeque<OwnedFd>,
     end: Option<i32>,
@@ -117,7 +132,7 @@ struct Stash {
 }
 
 impl Stash {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.orphans == 0 && self.bytes.is_empty() && self.accepted.is_empty() && self.end.is_none()
     }
 }
@@ -133,14 +148,20 @@ impl Fd {
     pub fn new(fd: OwnedFd) -> Self {
         let id = MADE.get().wrapping_add(1).max(1);
         MADE.set(id);
-        let inner = Box::new(Inner {
+        let inner = blocks::take(Inner {
             holders: Cell::new(1),
             fd,
             id,
             family: Cell::new(Family::Unknown),
-            stash: Cell::new(None),
+            disturbed: Cell::new(false),
         });
-        Self(NonNull::from(Box::leak(inner)), PhantomData)
+        Self(inner, PhantomData)
+    }
+
+    /// Of what the clones share.
+    #[cfg(test)]
+    pub(super) fn address(&self) -> usize {
+        self.0.as_ptr() as usize
     }
 
     #[inline]
@@ -224,30 +245,22 @@ impl Fd {
         self.inner().holders.get() == 1
     }
 
-    /// Works on the stash; `None` when there is none.
+    /// Works on the stash; `None` when there is none. `f` calls no code of others.
     fn with_stash<R>(&self, f: impl FnOnce(&mut Stash) -> R) -> Option<R> {
-        let mut stash = self.inner().stash.take()?;
-        let result = f(&mut stash);
-        if !stash.is_empty() {
-            self.inner().stash.set(Some(stash));
-        }
-        Some(result)
+        self.is_disturbed().then(|| self.add_to_stash(f))
     }
 
-    fn add_to_stash(&self, f: impl FnOnce(&mut Stash)) {
-        let mut stash = self.inner().stash.take().unwrap_or_default();
-        f(&mut stash);
-        if !stash.is_empty() {
-            self.inner().stash.set(Some(stash));
-        }
+    /// The same, with an empty one when there is none.
+    fn add_to_stash<R>(&self, f: impl FnOnce(&mut Stash) -> R) -> R {
+        let (result, kept) = blocks::with_stash(self.id(), f);
+        self.inner().disturbed.set(kept);
+        result
     }
 
     /// Whether something is kept here, or may still be brought.
     #[inline]
     pub(super) fn is_disturbed(&self) -> bool {
-        // SAFETY: nobody else looks at the cell meanwhile: it belongs to this thread, and the
-        // reference ends here.
-        unsafe { (*self.inner().stash.as_ptr()).is_some() }
+        self.inner().is_disturbed()
     }
 
     /// Whether something may still be brought.

@@ -34,6 +34,7 @@
 //!   socket is in.
 //! * **Results** are those of the system call: zero or more on success, a negated errno on failure.
 
+mod blocks;
 mod buf;
 mod chunk;
 mod closed;
