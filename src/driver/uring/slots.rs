@@ -1,21 +1,26 @@
 //! What the driver remembers of each slot of the op table.
 //!
 //! **Guarantees.** A cancel needs the tag its target was submitted with, and an operation that was
-//! cancelled is not armed again: both are kept here, with the generation they belong to, so that a
-//! stale key finds nothing.
+//! cancelled is not armed again: both are kept here, with half of the generation they belong to, so
+//! that a stale key finds nothing. (The [`Engine`](crate::driver::Engine) passes none; if one came after
+//! exactly 65 536 uses of its slot, an operation would end as if it had been cancelled.)
 
 use super::tag::Tag;
 use crate::driver::Key;
 
 #[derive(Clone, Copy)]
 struct Slot {
-    generation: u32,
+    /// The lower half.
+    generation: u16,
     tag: Tag,
     cancelled: bool,
 }
 
+// Part of the price of an idle connection.
+const _: () = assert!(size_of::<Slot>() == 4);
+
 const UNUSED: Slot = Slot {
-    generation: u32::MAX,
+    generation: u16::MAX,
     tag: Tag::Shutdown,
     cancelled: true,
 };
@@ -32,7 +37,7 @@ impl Slots {
             self.grow(index);
         }
         self.0[index] = Slot {
-            generation: key.generation,
+            generation: key.generation as u16,
             tag,
             cancelled: false,
         };
@@ -56,7 +61,7 @@ impl Slots {
     fn get(&mut self, key: Key) -> Option<&mut Slot> {
         self.0
             .get_mut(key.index as usize)
-            .filter(|slot| slot.generation == key.generation)
+            .filter(|slot| slot.generation == key.generation as u16)
     }
 
     /// Notes that the operation shall end; its tag, unless the key is stale or this is not the
