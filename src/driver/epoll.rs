@@ -309,12 +309,12 @@ impl EpollDriver {
         let file = &self.files[at];
         // One that is queued to go on has had its turn in this park.
         let reads = file.reader().is_some() && !file.queued;
-        let writes = file.writer().is_some();
+        let writes = mask & WRITE_EDGE != 0 && file.writer().is_some();
         let polls = file.has_polls();
         if reads && mask & READ_EDGE != 0 {
             self.read(turn, at);
         }
-        if writes && mask & WRITE_EDGE != 0 {
+        if writes {
             self.write(turn, at);
         }
         if polls {
