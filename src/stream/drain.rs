@@ -1,6 +1,7 @@
 //! What a writer waits for.
 
-use super::protocol::{Flag, StreamReaderProtocol, Until};
+use super::protocol::{Flag, StreamReaderProtocol};
+use super::rare::Until;
 use super::waiters::Place;
 use crate::task::Wait;
 use std::future::Future;

@@ -39,6 +39,7 @@ mod inbox;
 mod open;
 mod origin;
 mod protocol;
+mod rare;
 mod read;
 mod reader;
 mod serve;

@@ -11,9 +11,10 @@
 //! is lost or the loop closed. Nothing is borrowed while a waker or a transport is called.
 
 use super::error::StoredError;
-use super::inbox::Inbox;
+use super::inbox::First;
 use super::origin::Origin;
-use super::waiters::{Place, Waiters};
+use super::rare::{Rare, Until};
+use super::waiters::Place;
 use crate::driver::Lease;
 use crate::protocol::{BaseProtocol, Protocol, Transport};
 use crate::task::{WaitsFor, call_all};
@@ -49,32 +50,8 @@ pub(super) enum Flag {
     WritePaused = 1 << 5,
     /// `connection_lost` was delivered.
     Lost = 1 << 6,
-}
-
-/// What few streams need.
-#[derive(Default)]
-struct Rare {
-    error: Option<StoredError>,
-    drainers: Waiters,
-    closers: Waiters,
-}
-
-/// Whom a list of [`Waiters`] is for.
-#[derive(Clone, Copy)]
-pub(super) enum Until {
-    /// The transport takes more, or is lost.
-    Drained,
-    /// The connection is lost.
-    Closed,
-}
-
-impl Rare {
-    fn waiters(&mut self, until: Until) -> &mut Waiters {
-        match until {
-            Until::Drained => &mut self.drainers,
-            Until::Closed => &mut self.closers,
-        }
-    }
+    /// The waker of a read stands in the first place of the inbox.
+    Waiting = 1 << 7,
 }
 
 /// Feeds a [`StreamReader`](super::StreamReader) and tells a [`StreamWriter`](super::StreamWriter) of flow control and
@@ -85,18 +62,18 @@ impl Rare {
 pub struct StreamReaderProtocol {
     pub(super) origin: Rc<Origin>,
     link: Cell<Link>,
-    pub(super) inbox: Inbox,
-    waker: Cell<Option<Waker>>,
+    /// The first place of the inbox; see [`inbox`](super::inbox).
+    pub(super) first: Cell<First>,
+    pub(super) rare: Cell<Option<Box<Rare>>>,
     /// Bytes fed and not consumed, those the reader has looked at included.
     size: Cell<usize>,
-    flags: Cell<u8>,
+    pub(super) flags: Cell<u8>,
     /// The transport's descriptor, for listings; -1: none.
     fd: Cell<i32>,
-    rare: Cell<Option<Box<Rare>>>,
 }
 
-// Part of the price of an idle connection: with its counts and the allocator's word, 128 bytes.
-const _: () = assert!(size_of::<StreamReaderProtocol>() <= 104);
+// Part of the price of an idle connection: with its counts and the allocator's word, 96 bytes.
+const _: () = assert!(size_of::<StreamReaderProtocol>() <= 72);
 
 /// What a stream holds on to. One place serves both: the stream itself is needed once, when the transport
 /// comes.
@@ -113,12 +90,11 @@ impl StreamReaderProtocol {
         Rc::new_cyclic(|me| Self {
             origin,
             link: Cell::new(Link::Me(me.clone())),
-            inbox: Inbox::default(),
-            waker: Cell::default(),
+            first: Cell::default(),
+            rare: Cell::default(),
             size: Cell::default(),
             flags: Cell::default(),
             fd: Cell::new(-1),
-            rare: Cell::default(),
         })
     }
 
@@ -140,14 +116,6 @@ impl StreamReaderProtocol {
     /// Bytes in the reader.
     pub(super) fn size(&self) -> usize {
         self.size.get()
-    }
-
-    /// `f` runs no code of others.
-    fn with_rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
-        let mut rare = self.rare.take().unwrap_or_default();
-        let result = f(&mut rare);
-        self.rare.set(Some(rare));
-        result
     }
 
     /// The transport, once there was one; also after the connection is lost.
@@ -206,14 +174,13 @@ impl StreamReaderProtocol {
         }
         assert!(!self.has(Flag::Eof), "feed_data after feed_eof");
         let reading = self.has(Flag::Reading);
-        let size = self.size.get() + data.len();
-        self.size.set(size);
-        self.inbox.push(data, reading);
+        self.size.set(self.size.get() + data.len());
+        if let Some(waker) = self.push(data, reading) {
+            waker.wake();
+        }
+        let size = self.size.get();
         if size > self.origin.limit.saturating_mul(2) {
             self.pause_reading(size, reading);
-        }
-        if reading {
-            self.wake();
         }
     }
 
@@ -252,7 +219,7 @@ impl StreamReaderProtocol {
 
     #[inline]
     fn wake(&self) {
-        if let Some(waker) = self.waker.take() {
+        if let Some(waker) = self.take_waker() {
             waker.wake();
         }
     }
@@ -262,8 +229,7 @@ impl StreamReaderProtocol {
     /// A read waits from now on.
     #[inline]
     pub(super) fn await_data(&self, waker: &Waker) {
-        self.set(Flag::Reading);
-        self.waker.set(Some(waker.clone()));
+        self.put_waker(waker.clone());
         if self.has(Flag::ReadPaused) {
             self.resume_reading();
         }
@@ -272,8 +238,8 @@ impl StreamReaderProtocol {
     /// No read waits any more.
     #[inline]
     pub(super) fn stop_awaiting_data(&self) {
+        drop(self.take_waker());
         self.clear(Flag::Reading);
-        self.waker.set(None);
     }
 
     /// The reader gave `n` bytes away.
@@ -300,7 +266,7 @@ impl StreamReaderProtocol {
         self.set(Flag::ReaderGone);
         self.stop_awaiting_data();
         self.size.set(0);
-        self.inbox.clear();
+        self.drop_unread();
         if self.has(Flag::ReadPaused) {
             self.resume_reading();
         }

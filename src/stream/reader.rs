@@ -168,7 +168,7 @@ impl StreamReader {
     pub fn read_lease(&mut self) -> impl Future<Output = io::Result<Option<Lease>>> {
         Read::new(self, |reader| {
             let lease = if reader.head.is_empty() {
-                match reader.stream.inbox.pop() {
+                match reader.stream.pop() {
                     Some(lease) => lease,
                     None => return reader.stream.has(Flag::Eof).then_some(Ok(None)),
                 }
@@ -236,7 +236,7 @@ impl StreamReader {
     /// Moves one piece of the inbox to the head; false when there is none.
     #[inline]
     fn look_at_more(&mut self) -> bool {
-        let lease = self.stream.inbox.pop();
+        let lease = self.stream.pop();
         lease.is_some_and(|lease| {
             self.head.push(lease);
             true
@@ -253,7 +253,7 @@ impl StreamReader {
         let mut n = 0;
         while n < to.len() {
             if self.head.is_empty() {
-                match self.stream.inbox.pop() {
+                match self.stream.pop() {
                     Some(lease) if lease.len() <= to.len() - n => {
                         to[n..n + lease.len()].copy_from_slice(&lease);
                         n += lease.len();
