@@ -7,6 +7,7 @@
 //! ```
 
 use super::abstract_event_loop::{AbstractEventLoop, Connection, LocalBoxFuture, ProtocolFactory};
+use super::connections::Connections;
 use super::core::Core;
 use super::error::LoopError;
 use super::exception::{ExceptionContext, ExceptionHandler};
@@ -39,6 +40,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// See the module. Made by [`Builder`](crate::Builder), or by a loop that wraps it.
 pub struct BaseEventLoop {
     pub(super) core: Rc<Core>,
+    /// Those that are no server's.
+    connections: Rc<Connections>,
     pub(super) outer: Weak<dyn AbstractEventLoop>,
     factory: Rc<dyn TransportFactory>,
     futures: Rc<OuterLoop>,
@@ -65,6 +68,7 @@ impl BaseEventLoop {
         });
         Self {
             futures,
+            connections: Connections::new(&core),
             core,
             outer,
             factory,
@@ -154,6 +158,7 @@ impl BaseEventLoop {
     fn context(&self) -> connect::Context {
         connect::Context {
             core: self.core.clone(),
+            connections: self.connections.clone(),
             factory: self.factory.clone(),
             outer: self.outer.clone(),
         }

@@ -59,9 +59,13 @@ impl Core {
         for starting in self.starting.take() {
             self.guard_drop(|| drop(starting));
         }
-        for (_, open) in self.open.take() {
-            if let Some(open) = open.upgrade() {
-                self.guard_drop(|| open.loop_closed());
+        for connections in self.connections.take() {
+            let all = connections.upgrade().map(|connections| connections.all());
+            for transport in all.into_iter().flatten() {
+                self.guard_drop(|| {
+                    transport.loop_closed();
+                    drop(transport);
+                });
             }
         }
         // What a panic in a waker left.

@@ -12,6 +12,7 @@
 //! transport was made, the protocol still gets `connection_made` and then `connection_lost`.
 
 use super::abstract_event_loop::{AbstractEventLoop, Connection, ProtocolFactory};
+use super::connections::Connections;
 use super::core::Core;
 use super::factory::{SocketParts, TransportFactory};
 use super::future::Future as LoopFuture;
@@ -35,6 +36,8 @@ use std::rc::{Rc, Weak};
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) core: Rc<Core>,
+    /// Those that are no server's.
+    pub(super) connections: Rc<Connections>,
     pub(super) factory: Rc<dyn TransportFactory>,
     pub(super) outer: Weak<dyn AbstractEventLoop>,
 }
@@ -285,7 +288,7 @@ async fn made(
     let made = LoopFuture::of_running_loop()?;
     let resolve = made.clone();
     let transport = context.factory.make_socket_transport(SocketParts {
-        core: context.core.clone(),
+        connections: context.connections.clone(),
         event_loop: context.outer.clone(),
         socket,
         protocol: protocol.clone(),
@@ -294,7 +297,7 @@ async fn made(
             let _ = resolve.set_result(());
         })),
         peer,
-        server: None,
+        accepted: false,
     })?;
     let mut guard = CloseUnlessMade(Some(transport.clone()));
     made.wait().await?;

@@ -11,6 +11,7 @@
 
 use super::abstract_event_loop::AbstractEventLoop;
 use super::bells::is_bell;
+use super::connections::Connections;
 use super::error::LoopError;
 use super::exception::{Exception, ExceptionContext, Reporter};
 use super::handle::HandleOwner;
@@ -24,18 +25,10 @@ use crate::ready::{ReadyEntry, ReadyQueue};
 use crate::task::{
     CallBody, CallKey, CallOnce, Callbacks, Context, LocalTask, PlainBell, Report, TaskHost, Tasks,
 };
-use slab::Slab;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
-
-/// What must end with the loop: transports. They and their protocols usually hold each other, so
-/// dropping the loop's own references would not be enough.
-pub trait LoopClosed {
-    /// The loop is closed. Lets go of everything, without callbacks.
-    fn loop_closed(&self);
-}
 
 /// Something to be done at the end of the iteration, just before the loop parks: transports send
 /// what was written to them.
@@ -46,15 +39,6 @@ pub trait AtIterationEnd {
 
 /// Gathers kept for the next send; more are freed.
 const SPARE_GATHERS: usize = 256;
-
-/// Inserts into a list that holds something for each connection: it grows by a quarter, because what
-/// doubles is half empty on average.
-pub(super) fn insert_exactly<T>(slab: &mut Slab<T>, value: T) -> usize {
-    if slab.len() == slab.capacity() {
-        slab.reserve_exact((slab.len() / 4).max(64));
-    }
-    slab.insert(value)
-}
 
 /// See the module.
 pub struct Core {
@@ -88,8 +72,8 @@ pub struct Core {
     pub(super) gathers: RefCell<Vec<Box<Gather>>>,
     /// Connections that are about to start.
     pub(super) starting: Starting,
-    /// Who is told of the close.
-    pub(super) open: RefCell<Slab<Weak<dyn LoopClosed>>>,
+    /// The lists of those who are told of the close.
+    pub(super) connections: RefCell<Vec<Weak<Connections>>>,
     kind: DriverKind,
     pub(super) poll_every: u32,
     /// A sleep for a timer lasts at least until then.
@@ -136,7 +120,7 @@ impl Core {
             leaked: Cell::new(0),
             gathers: RefCell::default(),
             starting: Starting::default(),
-            open: RefCell::default(),
+            connections: RefCell::default(),
             tracked: Cell::new(0),
         }
     }
@@ -392,15 +376,11 @@ impl Core {
         }
     }
 
-    /// Has `open` told when the loop is closed; the number is for [`forget`](Self::forget).
-    pub fn remember(&self, open: Weak<dyn LoopClosed>) -> usize {
-        insert_exactly(&mut self.open.borrow_mut(), open)
-    }
-
-    /// Undoes [`remember`](Self::remember).
-    pub fn forget(&self, id: usize) {
-        let forgotten = self.open.borrow_mut().try_remove(id);
-        drop(forgotten);
+    /// Has these connections told when the loop is closed.
+    pub(super) fn know(&self, connections: &Rc<Connections>) {
+        let mut known = self.connections.borrow_mut();
+        known.retain(|connections| connections.strong_count() > 0);
+        known.push(Rc::downgrade(connections));
     }
 
     /// Has `end` called at the end of this iteration, before the loop parks. Asked for at the end of

@@ -1,25 +1,17 @@
 //! The hooks by which a loop makes transports.
 
 use super::abstract_event_loop::AbstractEventLoop;
-use super::core::Core;
+use super::connections::Connections;
 use crate::driver::Fd;
 use crate::protocol::{Address, ProtocolKind, Transport};
 use std::io;
 use std::rc::{Rc, Weak};
 
-/// Keeps count of a server's connections. A transport attaches when it is made and detaches when
-/// its `connection_lost` was delivered or it was dropped.
-pub trait Attachment {
-    /// A transport of the server was made.
-    fn attach(&self, transport: Weak<dyn Transport>) -> usize;
-    /// The transport that [`attach`](Self::attach) named is gone.
-    fn detach(&self, id: usize);
-}
-
 /// What a transport is made of.
 pub struct SocketParts {
-    /// The loop's core.
-    pub core: Rc<Core>,
+    /// Where the transport enters itself when it is made, and leaves when its `connection_lost` was
+    /// delivered or it is dropped. Has the loop's core.
+    pub connections: Rc<Connections>,
     /// The outermost loop.
     pub event_loop: Weak<dyn AbstractEventLoop>,
     /// A connected stream socket.
@@ -30,8 +22,8 @@ pub struct SocketParts {
     pub made: Option<Box<dyn FnOnce()>>,
     /// The peer's address, where it is known already.
     pub peer: Option<Address>,
-    /// The server that accepted the connection.
-    pub server: Option<Rc<dyn Attachment>>,
+    /// Whether a server accepted the connection.
+    pub accepted: bool,
 }
 
 /// Makes the transports of a loop. asyncio: `_make_socket_transport` and its like.
@@ -41,7 +33,7 @@ pub struct SocketParts {
 /// [`BaseEventLoop::new`](super::BaseEventLoop::new).
 pub trait TransportFactory {
     /// A transport on a connected stream socket. It must queue, in this order: `connection_made`,
-    /// the start of reading, and `made`; attach itself to the server; and turn Nagle's algorithm
+    /// the start of reading, and `made`; enter itself among the connections; and turn Nagle's algorithm
     /// off on TCP (a server's listener has done that for the connections it accepts).
     ///
     /// # Errors

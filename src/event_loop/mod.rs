@@ -25,6 +25,7 @@ mod cancel_all;
 mod close;
 mod concurrent;
 mod connect;
+mod connections;
 mod core;
 mod error;
 mod exception;
@@ -55,18 +56,19 @@ mod time;
 mod timeout;
 mod timers;
 
-pub use self::core::{AtIterationEnd, Core, LoopClosed, Stats};
+pub use self::core::{AtIterationEnd, Core, Stats};
 pub use abstract_event_loop::{AbstractEventLoop, Connection, LocalBoxFuture, ProtocolFactory};
 pub use base::BaseEventLoop;
 pub use concurrent::{ConcurrentError, ConcurrentFuture, ConcurrentWait};
 pub use connect::ConnectErrors;
+pub use connections::{Connections, LoopClosed};
 pub use error::LoopError;
 pub use exception::{
     Exception, ExceptionContext, ExceptionHandler, default_exception_handler, panic_text,
 };
 pub use executor::to_thread;
 pub use ext::{Connected, EventLoopExt, RunError};
-pub use factory::{Attachment, SocketParts, TransportFactory};
+pub use factory::{SocketParts, TransportFactory};
 pub use future::{
     CallbackId, CallbackOptions, Future, FutureError, FutureLoop, FutureWait, InvalidStateError,
     SharedError, WrapFuture, wrap_future,

@@ -12,17 +12,16 @@
 use super::abstract_event_loop::{AbstractEventLoop, ProtocolFactory};
 use super::accept::Accepting;
 use super::connect::Context;
-use super::core::insert_exactly;
+use super::connections::Connections;
 use super::error::LoopError;
 use super::exception::ExceptionContext;
-use super::factory::{Attachment, SocketParts};
+use super::factory::SocketParts;
 use super::future::Future as LoopFuture;
 use super::listener::Listener;
 use super::time::yield_now;
 use crate::driver::Fd;
-use crate::protocol::{Address, Transport};
-use crate::task::{Cancelled, Wait, WaitsFor, call_all, is_loop_exit};
-use slab::Slab;
+use crate::protocol::Address;
+use crate::task::{Cancelled, Wait, WaitsFor, is_loop_exit};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
@@ -31,7 +30,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Poll};
 
 /// A server; clones name the same one. asyncio: `Server`.
 ///
@@ -53,9 +52,7 @@ pub(super) struct Inner {
     backlog: u32,
     state: Cell<State>,
     listeners: RefCell<Vec<Rc<Listener>>>,
-    connections: RefCell<Slab<Weak<dyn Transport>>>,
-    /// Those who wait for the end; `None` once they were woken, until they are polled again.
-    waiting: RefCell<Slab<Option<Waker>>>,
+    connections: Rc<Connections>,
     /// Who is in `serve_forever`.
     forever: RefCell<Option<LoopFuture<()>>>,
 }
@@ -63,20 +60,6 @@ pub(super) struct Inner {
 impl Inner {
     fn is_closed(&self) -> bool {
         self.state.get() == State::Closed
-    }
-
-    /// Whether the server is closed and its connections are gone.
-    fn is_over(&self) -> bool {
-        self.is_closed() && self.connections.borrow().is_empty()
-    }
-
-    fn wake_if_over(&self) {
-        if self.is_over() {
-            let mut waiting = self.waiting.borrow_mut();
-            let wakers: Vec<_> = waiting.iter_mut().map(|(_, waker)| waker.take()).collect();
-            drop(waiting);
-            call_all(wakers.into_iter().flatten(), Waker::wake);
-        }
     }
 
     fn live(&self) -> Vec<Rc<Listener>> {
@@ -110,13 +93,14 @@ impl Inner {
         if self.state.replace(State::Closed) == State::Closed {
             return;
         }
+        self.connections.close();
         for listener in self.listeners.take() {
             listener.close(&self.context.core);
         }
         if let Some(forever) = self.forever.take() {
             forever.cancel();
         }
-        self.wake_if_over();
+        self.connections.wake_if_over();
     }
 
     /// Makes a protocol and a transport of a connection that was accepted.
@@ -128,13 +112,13 @@ impl Inner {
                 return Ok(());
             }
             let parts = SocketParts {
-                core: self.context.core.clone(),
+                connections: self.connections.clone(),
                 event_loop: self.context.outer.clone(),
                 socket: connection,
                 protocol,
                 made: None,
                 peer: None,
-                server: Some(self.clone()),
+                accepted: true,
             };
             self.context.factory.make_socket_transport(parts).map(drop)
         }));
@@ -169,18 +153,6 @@ impl fmt::Debug for Inner {
     }
 }
 
-impl Attachment for Inner {
-    fn attach(&self, transport: Weak<dyn Transport>) -> usize {
-        insert_exactly(&mut self.connections.borrow_mut(), transport)
-    }
-
-    fn detach(&self, id: usize) {
-        let detached = self.connections.borrow_mut().try_remove(id);
-        drop(detached);
-        self.wake_if_over();
-    }
-}
-
 impl Server {
     pub(super) fn new(
         context: Context,
@@ -189,13 +161,12 @@ impl Server {
         backlog: u32,
     ) -> Self {
         Self(Rc::new(Inner {
+            connections: Connections::new(&context.core),
             context,
             factory,
             backlog,
             state: Cell::new(State::Bound),
             listeners: RefCell::new(listeners.into_iter().map(Rc::new).collect()),
-            connections: RefCell::default(),
-            waiting: RefCell::default(),
             forever: RefCell::default(),
         }))
     }
@@ -295,28 +266,19 @@ impl Server {
         }
     }
 
-    fn connections(&self) -> Vec<Rc<dyn Transport>> {
-        self.0
-            .connections
-            .borrow()
-            .iter()
-            .filter_map(|(_, weak)| weak.upgrade())
-            .collect()
-    }
-
     /// Closes the connections that exist now, each after what was written to it was sent. Usually
     /// called after [`close`](Self::close).
     pub fn close_clients(&self) {
-        self.connections()
-            .iter()
-            .for_each(|transport| transport.close());
+        for transport in self.0.connections.all() {
+            transport.close();
+        }
     }
 
     /// Closes the connections that exist now at once.
     pub fn abort_clients(&self) {
-        self.connections()
-            .iter()
-            .for_each(|transport| transport.abort());
+        for transport in self.0.connections.all() {
+            transport.abort();
+        }
     }
 }
 
@@ -341,7 +303,7 @@ impl Future for WaitClosed {
         this.wait.check()?;
         // Cloned, and the old one dropped, where both may do what they like, so also close the server.
         let waker = Some(cx.waker().clone());
-        let mut waiting = this.server.waiting.borrow_mut();
+        let mut waiting = this.server.connections.waiting.borrow_mut();
         let old = match this.slot {
             Some(slot) => std::mem::replace(&mut waiting[slot], waker),
             None => {
@@ -351,7 +313,7 @@ impl Future for WaitClosed {
         };
         drop(waiting);
         drop(old);
-        if this.server.is_over() {
+        if this.server.connections.is_over() {
             this.wait.finish();
             return Poll::Ready(Ok(()));
         }
@@ -364,7 +326,12 @@ impl Future for WaitClosed {
 impl Drop for WaitClosed {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
-            let waker = self.server.waiting.borrow_mut().try_remove(slot);
+            let waker = self
+                .server
+                .connections
+                .waiting
+                .borrow_mut()
+                .try_remove(slot);
             drop(waker);
         }
     }

@@ -118,7 +118,8 @@ pub trait Transport {
     /// The water marks.
     fn get_write_buffer_limits(&self) -> WriteLimits;
 
-    /// Bytes that were written and not yet taken by the socket.
+    /// Bytes that were written and not yet taken by the socket. What it is just being asked to take
+    /// counts as taken until it says otherwise.
     fn get_write_buffer_size(&self) -> usize;
 
     /// Queues a copy of `data` to be sent. Never blocks; see the water marks for back-pressure. What

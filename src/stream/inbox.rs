@@ -259,7 +259,7 @@ mod tests {
             push(&inbox, received(&pool, &[n, n]), true);
             all.extend([n, n]);
         }
-        assert_eq!(pool.lent(), KEPT_READING as usize);
+        assert_eq!(pool.lent(), KEPT_READING);
         assert_eq!(drain(&inbox), all);
     }
 }

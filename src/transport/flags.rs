@@ -38,6 +38,10 @@ pub(super) enum Flag {
     Held = 1 << 12,
     /// The water marks were set; they are not the usual ones.
     OwnLimits = 1 << 13,
+    /// A send is in flight.
+    Sending = 1 << 14,
+    /// There is a [`Bulk`](super::bulk::Bulk).
+    Bulk = 1 << 15,
 }
 
 impl Flags {

@@ -1,5 +1,6 @@
 //! Transports: connections on the driver, one file each, and the factory that makes them.
 
+mod bulk;
 mod factory;
 mod flags;
 mod key_cell;

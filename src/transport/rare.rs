@@ -1,9 +1,10 @@
 //! What few transports need, in one box that the others do not have.
 //!
-//! **Guarantees.** A transport that is not paused, has the usual water marks and a protocol that is handed
-//! leases keeps one pointer for all this. Nothing in here runs code of others: what is taken out
+//! **Guarantees.** A transport that is not paused, never had much to send, has the usual water marks and a
+//! protocol that is handed leases keeps one pointer for all this. Nothing in here runs code of others: what is taken out
 //! is dropped by the caller.
 
+use super::bulk::Bulk;
 use super::receive::Held;
 use super::socket::SocketTransport;
 use crate::protocol::{Address, BufferedProtocol, WriteLimits};
@@ -14,6 +15,7 @@ use std::rc::Rc;
 pub(super) struct Rare {
     /// What completed while reading was paused, in order.
     pub(super) held: Option<Held>,
+    pub(super) bulk: Option<Bulk>,
     /// Water marks that were set.
     pub(super) limits: Option<WriteLimits>,
     /// The protocol, if it lends buffers.
@@ -29,6 +31,7 @@ pub(super) struct Rare {
 impl Rare {
     fn is_empty(&self) -> bool {
         self.held.is_none()
+            && self.bulk.is_none()
             && self.limits.is_none()
             && self.buffered.is_none()
             && self.peer.is_none()

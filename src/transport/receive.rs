@@ -49,7 +49,7 @@ impl SocketTransport {
         }
         let Some(fd) = self.fd() else { return };
         let key = self
-            .core
+            .core()
             .submit(Op::RecvMulti { fd }, Target::Callback(self.clone()));
         self.receive.set(key);
     }
@@ -57,7 +57,7 @@ impl SocketTransport {
     /// For good: the connection ends.
     pub(super) fn stop_receiving(&self) {
         if let Some(key) = self.receive.take() {
-            self.core.abandon(key);
+            self.core().abandon(key);
         }
         self.drop_held();
     }
@@ -75,7 +75,7 @@ impl SocketTransport {
         if let Some(key) = self.receive.get()
             && !self.flags.set(Flag::ReceiveCancelled)
         {
-            self.core.cancel(key);
+            self.core().cancel(key);
         }
     }
 
@@ -141,7 +141,7 @@ impl SocketTransport {
     fn deliver_held_soon(self: &Rc<Self>) {
         if !self.flags.set(Flag::DeliveryQueued) {
             let me = self.clone();
-            self.core.defer(move || {
+            self.core().defer(move || {
                 me.flags.clear(Flag::DeliveryQueued);
                 me.deliver_held();
             });

@@ -14,9 +14,9 @@
 //! enter a send that waits: what the first try did not take is copied.
 //!
 //! More than the high-water mark is tried at once, so that `pause_writing` comes inside the write,
-//! except that a socket which took more in the last iterations is trusted to do so again: a write that
-//! it does not take then is noticed at the end of the iteration. With a high-water mark of 0 every write
-//! is tried.
+//! except that a socket which took more in the last iterations is trusted to do so again (see
+//! [`bulk`](super::bulk)). With a high-water mark of 0 every write is tried. What an inline send carries
+//! counts as sent until the socket says otherwise.
 
 use super::flags::Flag;
 use super::socket::SocketTransport;
@@ -27,9 +27,6 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::rc::Rc;
-
-/// The most that a socket is trusted to take at once.
-const MAX_TRUST: usize = 512 * 1024;
 
 impl SocketTransport {
     /// Whether `len` bytes may be queued; `false` when they are to be dropped.
@@ -71,7 +68,7 @@ impl SocketTransport {
     #[inline]
     pub(super) fn gather(&self, add: impl FnOnce(&mut Gather)) {
         let pending = self.pending.take();
-        let mut gather = pending.unwrap_or_else(|| self.core.take_gather());
+        let mut gather = pending.unwrap_or_else(|| self.core().take_gather());
         add(&mut gather);
         let total = gather.total();
         self.pending.set(Some(gather));
@@ -82,7 +79,7 @@ impl SocketTransport {
     #[inline(always)]
     pub(super) fn gather_chunk(&self, chunk: Chunk, len: usize) {
         let pending = self.pending.take();
-        let mut gather = pending.unwrap_or_else(|| self.core.take_gather());
+        let mut gather = pending.unwrap_or_else(|| self.core().take_gather());
         gather.push_measured(chunk, len);
         let total = gather.total();
         self.pending.set(Some(gather));
@@ -93,35 +90,19 @@ impl SocketTransport {
     #[inline(always)]
     fn gathered(&self, total: usize) {
         self.flush_at_end();
-        let in_flight = self.left.get();
-        let high = self.limits().high;
-        // A mark of 0 asks to be told when anything waits: that is tried, not trusted.
-        let trusted = if high == 0 { 0 } else { self.trusted.get() };
-        if total + in_flight > high.max(trusted as usize) {
-            self.send_now_or_pause();
+        if total > self.limits().high || self.flags.has(Flag::Sending) {
+            self.judge(total);
         }
     }
 
-    /// The socket took `sent` bytes at once, and may be trusted with as many in the next iteration.
-    #[inline]
-    fn went_whole(&self, sent: usize) {
-        let taken = (self.taken.get() as usize + sent).min(MAX_TRUST);
-        self.taken.set(taken as u32);
-    }
-
-    /// An iteration that sent something has ended well. What the socket took in earlier ones counts less
-    /// and less: how much is written differs from one iteration to the next.
-    #[inline]
-    fn trust(&self) {
-        let earlier = self.trusted.get();
-        let earlier = earlier - earlier / 8;
-        self.trusted.set(self.taken.take().max(earlier));
-    }
-
-    /// The socket is full.
-    fn went_partly(&self) {
-        self.taken.set(0);
-        self.trusted.set(0);
+    #[inline(never)]
+    fn judge(&self, total: usize) {
+        let high = self.limits().high;
+        // A mark of 0 asks to be told when anything waits: that is tried, not trusted.
+        let trusted = if high == 0 { 0 } else { self.trusted() };
+        if total + self.left() > high.max(trusted) {
+            self.send_now_or_pause();
+        }
     }
 
     /// What a chunk is sent as: a lease behind a send in flight would stay lent for as long as the
@@ -129,7 +110,7 @@ impl SocketTransport {
     #[inline]
     pub(super) fn fit(&self, chunk: Chunk) -> Chunk {
         match chunk {
-            Chunk::Lease(lease) if self.sending.is_some() => lease.detach().into(),
+            Chunk::Lease(lease) if self.flags.has(Flag::Sending) => lease.detach().into(),
             chunk => chunk,
         }
     }
@@ -137,7 +118,7 @@ impl SocketTransport {
     /// Above the high-water mark: what the socket takes at once does not count.
     #[cold]
     fn send_now_or_pause(&self) {
-        if !self.sending.is_some() && !self.flags.has(Flag::Shrinking) {
+        if !self.flags.has_any(Flag::Sending, Flag::Shrinking) {
             self.send_now();
         }
         self.pause_protocol_if_above();
@@ -158,7 +139,7 @@ impl SocketTransport {
         }
         if self.flags.has(Flag::Lost) {
             // They aborted.
-            return self.core.give_gather(gather);
+            return self.core().give_gather(gather);
         }
         if gather.total() > 0 {
             self.went_partly();
@@ -169,7 +150,7 @@ impl SocketTransport {
         };
         gather.append(&mut behind);
         self.pending.set(Some(gather));
-        self.core.give_gather(behind);
+        self.core().give_gather(behind);
     }
 
     /// Takes off what the socket took. Its destructors are user code: what they write stays behind
@@ -184,15 +165,20 @@ impl SocketTransport {
         self.flags.set(Flag::Shrinking);
         let _leave = Leave(self);
         gather.advance(sent);
-        self.core.report_panic_of(gather);
+        self.core().report_panic_of(gather);
     }
 
-    /// Bytes written that the socket has not taken yet.
+    /// Bytes written that the socket has not taken.
     pub(super) fn unsent(&self) -> usize {
         let pending = self.pending.take();
         let waiting = pending.as_ref().map_or(0, |gather| gather.total());
         self.pending.set(pending);
-        self.left.get() + waiting
+        self.left() + waiting
+    }
+
+    /// Whether something may have to be sent yet.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.flags.has(Flag::Sending) || self.unsent() > 0
     }
 
     /// The water marks.
@@ -256,14 +242,14 @@ impl SocketTransport {
         if !self.flags.set(Flag::InEndList)
             && let Some(me) = self.me()
         {
-            self.core.at_iteration_end(me);
+            self.core().at_iteration_end(me);
         }
     }
 
     /// Submits what was gathered, if no send is in flight.
     #[inline(always)]
     pub(super) fn submit_pending(self: Rc<Self>) {
-        if self.sending.is_some() || self.flags.has(Flag::Lost) {
+        if self.flags.has_any(Flag::Sending, Flag::Lost) {
             return;
         }
         match self.pending.take() {
@@ -275,8 +261,8 @@ impl SocketTransport {
     #[cold]
     fn nothing_pending(&self, gather: Option<Box<Gather>>) {
         if let Some(gather) = gather {
-            self.trust();
-            self.core.give_gather(gather);
+            self.trust(0);
+            self.core().give_gather(gather);
         }
         self.drained();
     }
@@ -290,9 +276,13 @@ impl SocketTransport {
             && (self.flags.has_any(Flag::Closing, Flag::EofAsked)
                 || self.flags.has(Flag::WritePaused)
                 || data.chunks().len() > MAX_VECTORS);
-        let key = (self.core).submit_send(fd, data, inline, urgent, self.clone());
-        self.sending.set(key);
-        self.left.set(left);
+        let key = self
+            .core()
+            .submit_send(fd, data, inline, urgent, self.clone());
+        self.flags.set(Flag::Sending);
+        if !inline {
+            self.set_waiting(key, left);
+        }
     }
 
     /// A send went whole: whether that is all there is to it.
@@ -302,31 +292,30 @@ impl SocketTransport {
             && !self.flags.has_any(Flag::WritePaused, Flag::Lost)
             && !self.is_pending();
         if quiet {
-            self.forget_send();
-            self.went_whole(sent);
-            self.trust();
+            self.flags.clear(Flag::Sending);
+            self.trust(sent);
         }
         quiet
     }
 
     /// A send is settled.
     pub(super) fn send_settled(self: &Rc<Self>, mut data: Box<Gather>, inline: bool, result: i32) {
-        self.forget_send();
+        self.flags.clear(Flag::Sending);
+        self.take_waiting();
         if self.flags.has(Flag::Lost) {
-            return self.core.give_gather(data);
+            return self.core().give_gather(data);
         }
         if usize::try_from(result) == Ok(data.total()) {
             if inline {
-                self.went_whole(data.total());
-                self.trust();
+                self.trust(data.total());
             }
-            self.core.give_gather(data);
+            self.core().give_gather(data);
         } else if let Err(errno) = self.sent_partly(data.as_mut(), result) {
-            self.core.give_gather(data);
+            self.core().give_gather(data);
             return self.fail(errno);
         } else if self.flags.has(Flag::Lost) {
             // A destructor of what was sent aborted.
-            return self.core.give_gather(data);
+            return self.core().give_gather(data);
         } else {
             self.clone().submit(data, false);
             self.pause_protocol_if_above();
@@ -342,21 +331,15 @@ impl SocketTransport {
         }
     }
 
-    /// No send is in flight any more.
-    #[inline]
-    fn forget_send(&self) {
-        self.sending.clear();
-        self.left.set(0);
-    }
-
     /// What is unsent is dropped, except that the kernel keeps what it reads.
     pub(super) fn stop_sending(&self) {
         if let Some(gather) = self.pending.take() {
-            self.core.give_gather(gather);
+            self.core().give_gather(gather);
         }
-        if let Some(key) = self.sending.take() {
-            self.left.set(0);
-            self.core.abandon(key);
+        // An inline send is answered by itself; one that waits could wait for long.
+        self.flags.clear(Flag::Sending);
+        if let Some(key) = self.take_waiting() {
+            self.core().abandon(key);
         }
     }
 

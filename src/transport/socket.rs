@@ -20,7 +20,7 @@ use super::key_cell::KeyCell;
 use super::rare::Rare;
 use crate::driver::{Chunk, Complete, Event, Fd, Gather, Key, Lease, Op};
 use crate::event_loop::{
-    AtIterationEnd, Attachment, Core, ExceptionContext, LoopClosed, SocketParts, Start, panic_text,
+    AtIterationEnd, Connections, Core, ExceptionContext, LoopClosed, SocketParts, Start, panic_text,
 };
 use crate::protocol::{
     Address, ExtraInfo, InvalidLimits, Protocol, ProtocolKind, Transport, WriteLimits,
@@ -36,34 +36,24 @@ use std::rc::{Rc, Weak};
 
 /// See the module.
 pub(super) struct SocketTransport {
-    pub(super) core: Rc<Core>,
+    /// Where it stands, and the loop's core.
+    home: Rc<Connections>,
     pub(super) flags: Flags,
     fd: Cell<Option<Fd>>,
     /// The protocol, if it is handed leases; one that lends buffers is among what is rare.
     protocol: Cell<Option<Rc<dyn Protocol>>>,
     /// The armed multishot receive.
     pub(super) receive: KeyCell,
-    /// The send in flight.
-    pub(super) sending: KeyCell,
-    /// The bytes it has left.
-    pub(super) left: Cell<usize>,
     /// What was written and is not submitted.
     pub(super) pending: Cell<Option<Box<Gather>>>,
     pub(super) rare: Cell<Option<Box<Rare>>>,
-    /// Bytes that the socket took at once in the last iterations that sent any, all that there were.
-    pub(super) trusted: Cell<u32>,
-    /// The same in this iteration, so far.
-    pub(super) taken: Cell<u32>,
-    server: Cell<Option<Rc<dyn Attachment>>>,
-    /// Where the server keeps it.
-    attached: Cell<u32>,
-    /// Where the loop remembers it.
-    open: Cell<u32>,
+    /// Its number at home.
+    number: Cell<u32>,
     me: Weak<Self>,
 }
 
-// Part of the price of an idle connection: with its counts and the allocator's word, 144 bytes.
-const _: () = assert!(size_of::<SocketTransport>() <= 120);
+// Part of the price of an idle connection: with its counts and the allocator's word, 96 bytes.
+const _: () = assert!(size_of::<SocketTransport>() <= 72);
 
 /// Stands nowhere.
 const NOWHERE: u32 = u32::MAX;
@@ -71,63 +61,48 @@ const NOWHERE: u32 = u32::MAX;
 /// Writes dropped after the loss before a warning is reported.
 const LOSS_WARNING: u32 = 5;
 
-/// The number of a place in a list of connections.
-fn place(number: usize) -> u32 {
-    u32::try_from(number).expect("fewer connections than descriptors can name")
-}
-
 impl SocketTransport {
     /// A transport on a connected socket; `connection_made`, the start of reading and `made` are
     /// queued.
     pub(super) fn make(parts: SocketParts) -> Rc<Self> {
         let SocketParts {
-            core,
+            connections: home,
             socket,
             protocol,
             made,
             peer,
-            server,
+            accepted,
             ..
         } = parts;
-        if server.is_none() {
+        if !accepted {
             // Accepted sockets inherit it from their listener.
             names::set_nodelay(socket.as_fd());
         }
         let this = Rc::new_cyclic(|me: &Weak<Self>| Self {
-            core,
+            home,
             flags: Flags::default(),
             fd: Cell::new(Some(socket)),
             protocol: Cell::default(),
             receive: KeyCell::none(),
-            sending: KeyCell::none(),
-            left: Cell::new(0),
             pending: Cell::default(),
             rare: Cell::default(),
-            trusted: Cell::new(0),
-            taken: Cell::new(0),
-            server: Cell::default(),
-            attached: Cell::new(NOWHERE),
-            open: Cell::new(NOWHERE),
+            number: Cell::new(NOWHERE),
             me: me.clone(),
         });
         drop(this.put_protocol(Some(protocol)));
         if peer.is_some() {
             this.with_rare(|rare| rare.peer = peer);
         }
-        this.open.set(place(this.core.remember(this.me.clone())));
-        if let Some(server) = server {
-            this.attached.set(place(server.attach(this.me.clone())));
-            this.server.set(Some(server));
-        }
+        this.number.set(this.home.remember(this.me.clone()));
         let Some(made) = made else {
-            this.core.start_soon(this.clone());
+            this.core().start_soon(this.clone());
             return this;
         };
         let transport = this.clone();
-        this.core.defer(move || transport.connected());
+        this.core().defer(move || transport.connected());
         let transport = this.clone();
         // A callback of its own: it runs even when `connection_made` leaves the loop.
-        this.core.defer(move || {
+        this.core().defer(move || {
             transport.start_reading();
             made();
         });
@@ -147,6 +122,11 @@ impl SocketTransport {
                 protocol.base().connection_made(transport);
             });
         }
+    }
+
+    #[inline(always)]
+    pub(super) fn core(&self) -> &Rc<Core> {
+        self.home.core()
     }
 
     #[inline]
@@ -230,7 +210,7 @@ impl SocketTransport {
         let mut context = ExceptionContext::panic(message, payload);
         context.transport = self.me().map(|me| me as Rc<dyn Transport>);
         context.protocol = self.protocol();
-        self.core.report(context);
+        self.core().report(context);
     }
 
     /// An error of the socket: not reported (the protocol hears of it), ends the connection.
@@ -245,7 +225,7 @@ impl SocketTransport {
         let mut context = ExceptionContext::error(message, error);
         context.transport = self.me().map(|me| me as Rc<dyn Transport>);
         context.protocol = self.protocol();
-        self.core.report(context);
+        self.core().report(context);
         self.force_close(Some(io::Error::new(kind, text)));
     }
 
@@ -264,7 +244,7 @@ impl SocketTransport {
             return;
         }
         let Some(me) = self.me() else { return };
-        self.core.defer(move || me.lost(error));
+        self.core().defer(move || me.lost(error));
     }
 
     /// Delivers `connection_lost` and lets go of everything, even when that leaves the loop.
@@ -278,14 +258,10 @@ impl SocketTransport {
     }
 
     fn dispose(&self) {
-        let open = self.open.replace(NOWHERE);
-        if open != NOWHERE {
-            self.core.forget(open as usize);
-        }
         drop(self.put_protocol(None));
         self.drop_held();
         if let Some(key) = self.receive.take() {
-            self.core.abandon(key);
+            self.core().abandon(key);
         }
         if let Some(fd) = self.fd.take() {
             // Only one who has the transport, besides our caller, can ask for it later.
@@ -295,8 +271,9 @@ impl SocketTransport {
                 self.peer_address(&fd);
             }
         }
-        if let Some(server) = self.server.take() {
-            server.detach(self.attached.get() as usize);
+        let number = self.number.replace(NOWHERE);
+        if number != NOWHERE {
+            self.home.forget(number);
         }
     }
 
@@ -335,7 +312,7 @@ impl SocketTransport {
             rare.dropped_writes
         });
         if dropped == LOSS_WARNING {
-            self.core.report(ExceptionContext::new(
+            self.core().report(ExceptionContext::new(
                 "data is written to a connection that is closed or lost, and dropped",
             ));
         }
@@ -391,9 +368,8 @@ impl LoopClosed for SocketTransport {
         let _dispose = Dispose(self);
         self.flags.set(Flag::Lost);
         let pending = self.pending.take();
-        let behind = self.sending.is_some();
-        self.sending.clear();
-        self.left.set(0);
+        let behind = self.flags.clear(Flag::Sending);
+        self.take_waiting();
         let Some(mut gather) = pending else { return };
         // The last iteration sends no more; asyncio's write has sent by then. What waits behind a send
         // that the socket did not take whole is lost with that.
@@ -404,7 +380,7 @@ impl LoopClosed for SocketTransport {
                 gather.advance(sent);
             }
         }
-        self.core.give_gather(gather);
+        self.core().give_gather(gather);
     }
 }
 
@@ -443,10 +419,10 @@ impl Transport for SocketTransport {
             return;
         }
         self.stop_receiving();
-        if self.unsent() == 0 {
-            self.lose(None);
-        } else {
+        if self.is_unsent() {
             self.flush_at_end();
+        } else {
+            self.lose(None);
         }
     }
 
@@ -505,7 +481,7 @@ impl Transport for SocketTransport {
     fn write_chunk(&self, chunk: Chunk) -> io::Result<()> {
         let len = chunk.len();
         if self.may_write(len)? {
-            if self.sending.is_some() {
+            if self.flags.has(Flag::Sending) {
                 let chunk = self.fit(chunk);
                 self.gather(|gather| gather.push(chunk));
             } else {
@@ -527,10 +503,10 @@ impl Transport for SocketTransport {
         if self.flags.has(Flag::Closing) || self.flags.set(Flag::EofAsked) {
             return Ok(());
         }
-        if self.unsent() == 0 {
-            self.shut_down_writing();
-        } else {
+        if self.is_unsent() {
             self.flush_at_end();
+        } else {
+            self.shut_down_writing();
         }
         Ok(())
     }
