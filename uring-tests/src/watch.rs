@@ -15,6 +15,7 @@ use ringloop::transport::DefaultTransports;
 use ringloop::{AbstractEventLoop, BaseEventLoop, Builder, EventLoopExt, LoopHandle};
 
 use crate::forward_driver;
+use crate::tasks::HOUR;
 
 /// What the driver was asked, and the clock it answers with.
 #[derive(Default)]
@@ -105,12 +106,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A loop on that driver.
+    /// A loop on that driver, to which no callback is slow: on a loaded machine any is.
     ///
     /// # Panics
     /// When the driver is not to be had.
     pub fn new(kind: DriverKind) -> Self {
-        Self::on(kind, Seen::default())
+        let this = Self::on(kind, Seen::default());
+        this.base.set_slow_callback_duration(HOUR);
+        this
     }
 
     /// A loop whose clock stands still at one second, but that waits for timers take no time.

@@ -135,7 +135,7 @@ on_both_drivers! {
                 lab.settle().await;
                 let unsent = transport.get_write_buffer_size();
                 assert!(0 < unsent && unsent < FLOOD, "{unsent}");
-                assert_eq!(lab.stats().live_operations, receives + 1);
+                lab.in_flight(receives + 1).await;
                 // A little is taken: still armed.
                 far.transport().resume_reading();
                 far.until(|me| me.received() > 5).await;
@@ -143,13 +143,13 @@ on_both_drivers! {
                 lab.settle().await;
                 let less = transport.get_write_buffer_size();
                 assert!(0 < less && less < unsent, "{less} of {unsent}");
-                assert_eq!(lab.stats().live_operations, receives + 1);
+                lab.in_flight(receives + 1).await;
                 // All is taken: no longer.
                 far.transport().resume_reading();
                 far.wait_received(5 + FLOOD).await;
                 lab.settle().await;
                 assert_eq!(transport.get_write_buffer_size(), 0);
-                assert_eq!(lab.stats().live_operations, 2);
+                lab.in_flight(2).await;
                 assert!(far.data() == [b"first".to_vec(), pattern(FLOOD)].concat());
                 transport.close();
                 near.wait(Lost).await;
