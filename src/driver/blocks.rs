@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!  Fd, Fd ─▶ block ┐            ┌ vacant blocks
-//!  Fd ─────▶ block ┴─ chunks ─ Blocks ─ stashes, by the id in their block
+//!  Fd ─────▶ block ┴─ chunks ─ Blocks ─ stashes, by the block of their descriptor
 //! ```
 //!
 //! **Who may touch it.** [`Fd`](super::Fd), which belongs to one thread. Nothing here calls code of
@@ -30,7 +30,7 @@ struct Blocks {
     chunks: Vec<NonNull<Chunk>>,
     vacant: Vec<NonNull<Inner>>,
     used: usize,
-    stashes: BTreeMap<u32, Box<Stash>>,
+    stashes: BTreeMap<NonNull<Inner>, Box<Stash>>,
 }
 
 thread_local! {
@@ -100,7 +100,7 @@ pub(super) unsafe fn give_back(block: NonNull<Inner>) -> (Inner, Option<Box<Stas
     let inner = unsafe { block.read() };
     let (stash, last) = with(|blocks| {
         let stash = match inner.is_disturbed() {
-            true => blocks.stashes.remove(&inner.id()),
+            true => blocks.stashes.remove(&block),
             false => None,
         };
         blocks.vacant.push(block);
@@ -114,15 +114,15 @@ pub(super) unsafe fn give_back(block: NonNull<Inner>) -> (Inner, Option<Box<Stas
     (inner, stash)
 }
 
-/// Works on the stash of the descriptor with this id, made if there is none; whether it is kept, which it
+/// Works on the stash that belongs to a used block, made if there is none; whether it is kept, which it
 /// is unless it is empty. `f` calls no code of others.
-pub(super) fn with_stash<R>(id: u32, f: impl FnOnce(&mut Stash) -> R) -> (R, bool) {
+pub(super) fn with_stash<R>(block: NonNull<Inner>, f: impl FnOnce(&mut Stash) -> R) -> (R, bool) {
     with(|blocks| {
-        let stash = blocks.stashes.entry(id).or_default();
+        let stash = blocks.stashes.entry(block).or_default();
         let result = f(stash);
         let kept = !stash.is_empty();
         if !kept {
-            blocks.stashes.remove(&id);
+            blocks.stashes.remove(&block);
         }
         (result, kept)
     })

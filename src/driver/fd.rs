@@ -55,11 +55,6 @@ const _: () = assert!(size_of::<Inner>() == 16);
 
 impl Inner {
     #[inline]
-    pub(super) fn id(&self) -> u32 {
-        self.id
-    }
-
-    #[inline]
     pub(super) fn is_disturbed(&self) -> bool {
         self.disturbed.get()
     }
@@ -252,7 +247,7 @@ impl Fd {
 
     /// The same, with an empty one when there is none.
     fn add_to_stash<R>(&self, f: impl FnOnce(&mut Stash) -> R) -> R {
-        let (result, kept) = blocks::with_stash(self.id(), f);
+        let (result, kept) = blocks::with_stash(self.0, f);
         self.inner().disturbed.set(kept);
         result
     }
