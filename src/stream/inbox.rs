@@ -1,8 +1,9 @@
 //! What arrived and was not looked at yet, or who waits for it.
 //!
-//! **Guarantees.** A read waits only while nothing is here, so one place serves both. Bytes come out in the order in which they went in. A received buffer is kept as
-//! it is where that is cheap for everybody, and copied where it is not, so that streams that are not
-//! read never drain the receive pool that all connections share:
+//! **Guarantees.** A read waits only while nothing is here, so one place serves both. Bytes come out in the
+//! order in which they went in. A received buffer is kept as it is where that is cheap for everybody, and
+//! copied where it is not, so that streams that are not read never drain the receive pool that all
+//! connections share:
 //!
 //! | who arrives | while a read waits | while nobody reads |
 //! |---|---|---|
@@ -118,6 +119,16 @@ impl StreamReaderProtocol {
         waker
     }
 
+    /// Whether everything was looked at.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        let first = self.first.take();
+        let is_piece = matches!(first, First::Piece(Some(_)));
+        // What stood there meanwhile needs no drop, which the compiler does not see.
+        std::mem::forget(self.first.replace(first));
+        !is_piece && self.is_nothing_behind()
+    }
+
     fn is_nothing_behind(&self) -> bool {
         let is_nothing = self.if_rare(|rare| rare.more.is_empty());
         is_nothing.unwrap_or(true)
@@ -139,16 +150,12 @@ impl StreamReaderProtocol {
         self.if_rare(|rare| rare.more.pop()).flatten()
     }
 
-    /// Has `waker` woken when something arrives. Everything was looked at.
+    /// Has `waker` woken when something arrives, which needs an empty inbox.
     #[inline]
     pub(super) fn put_waker(&self, waker: Waker) {
         let waits = Flag::Reading as u8 | Flag::Waiting as u8;
         self.flags.set(self.flags.get() | waits);
-        let old = self.first.replace(First::Reader(waker));
-        debug_assert!(
-            !matches!(old, First::Piece(Some(_))),
-            "a read waits for bytes that are there"
-        );
+        drop(self.first.replace(First::Reader(waker)));
     }
 
     /// Who waits, who does so no more then.

@@ -226,10 +226,14 @@ impl StreamReaderProtocol {
 
     // --- for the reader
 
-    /// A read waits from now on.
+    /// A read that found nothing waits from now on. What made the waker may have fed something: then it
+    /// is woken at once.
     #[inline]
-    pub(super) fn await_data(&self, waker: &Waker) {
-        self.put_waker(waker.clone());
+    pub(super) fn await_data(&self, waker: Waker) {
+        if self.has(Flag::Eof) || self.has(Flag::Failed) || !self.is_empty() {
+            return waker.wake();
+        }
+        self.put_waker(waker);
         if self.has(Flag::ReadPaused) {
             self.resume_reading();
         }

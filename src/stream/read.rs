@@ -67,7 +67,7 @@ where
         this.wait
             .suspend(cx, this.reader.stream.waits_for("a read of a stream"))?;
         this.waiting = true;
-        this.reader.stream.await_data(cx.waker());
+        this.reader.stream.await_data(cx.waker().clone());
         Poll::Pending
     }
 }

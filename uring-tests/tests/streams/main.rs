@@ -1,5 +1,6 @@
 //! Streams: asyncio's contract for readers and writers, and that nothing is lost or copied in vain.
 
+mod careless;
 mod connections;
 mod flow;
 mod reader;
