@@ -19,7 +19,7 @@
 //! before any of its slots is handed out, so who knows an index finds the slot. The model at the end
 //! of this file runs every interleaving (`--cfg loom`).
 
-use super::id::TASK_MASK;
+use super::id::NO_INDEX;
 #[cfg(loom)]
 use loom::{
     alloc::{alloc_zeroed, dealloc},
@@ -226,7 +226,7 @@ impl<H: Slot> Arena<H> {
     /// Takes a slot with room for a body.
     ///
     /// # Panics
-    /// When 2^24 slots are taken.
+    /// When all of the 2^24 slots but the last chunk are taken.
     #[inline]
     pub(super) fn alloc(&self, room: &Room) -> &H {
         let class = usize::from(room.class);
@@ -272,8 +272,8 @@ impl<H: Slot> Arena<H> {
     fn grow(&self, class: usize) -> u32 {
         let number = self.end() / CHUNK;
         assert!(
-            (number + 1) * CHUNK - 1 <= TASK_MASK,
-            "more than 2^24 slots of one arena are in use"
+            (number + 1) * CHUNK <= NO_INDEX,
+            "all of the 2^24 slots of one arena are in use"
         );
         let stride = H::BODY + class_size(class);
         let mut chunk = Chunk {

@@ -154,7 +154,7 @@ impl<F: Clone> CurrentTask<F> {
 
 #[cfg(all(test, loom))]
 mod loom_tests {
-    use super::super::public::Public;
+    use super::super::public::{DONE, Public};
     use super::*;
     use loom::sync::Arc;
     use loom::thread;
@@ -170,16 +170,17 @@ mod loom_tests {
             let shared = Arc::new((CurrentTask::<u32>::new(), Public::new()));
             let reader = {
                 let shared = shared.clone();
-                thread::spawn(move || shared.0.find(|_| shared.1.id()))
+                thread::spawn(move || shared.0.find(|_| Some(shared.1.pending()?.0)))
             };
             let (current, slot) = &*shared;
+            slot.set_flags(DONE);
             slot.begin(1, 0);
-            slot.end(0);
+            slot.set_flags(DONE);
             slot.begin(2, 0);
             assert!(current.enter(word(2)));
             assert!(!current.enter(word(2)), "taken");
             assert!(current.leave(word(2)));
-            slot.end(0);
+            slot.set_flags(DONE);
             slot.begin(3, 0);
             assert!(!current.leave(word(3)), "never entered");
             let second = TaskId::from_bits(2).unwrap();
@@ -207,14 +208,19 @@ mod loom_tests {
                 index,
                 generation: 9,
             };
+            slots.iter().for_each(|slot| slot.set_flags(DONE));
             slots[0].begin(1, 0);
             assert_eq!(current.swap(arena(0)), Current::Nobody);
             let reader = {
                 let shared = shared.clone();
-                thread::spawn(move || shared.0.find(|index| shared.1[index as usize].id()))
+                thread::spawn(move || {
+                    shared
+                        .0
+                        .find(|index| Some(shared.1[index as usize].pending()?.0))
+                })
             };
             assert_eq!(current.swap(Current::Foreign(7)), arena(0));
-            slots[0].end(0);
+            slots[0].set_flags(DONE);
             assert_eq!(current.swap(Current::Foreign(8)), Current::Foreign(7));
             slots[1].begin(2, 0);
             assert_eq!(current.swap(arena(1)), Current::Foreign(8));

@@ -189,7 +189,7 @@ impl Tasks {
         let ended = Ended::from_flags(flags);
         let task = self.task_ref(slot);
         let callbacks = slot.cold().map(|cold| cold.callbacks.take());
-        let joiner = slot.joiner().take();
+        let joiner = slot.take_joiner();
         // Code of others may run from here on, and drop the handle: the slot is not touched again.
         if flags & HANDLE == 0 {
             self.retire(slot);

@@ -205,7 +205,7 @@ impl RawTask {
         if slot.has(DONE) {
             return Poll::Ready(());
         }
-        let old = slot.joiner().take();
+        let old = slot.take_joiner();
         let began = old.is_none();
         let new = match old {
             Some(old) if old.will_wake(cx.waker()) => old,
@@ -221,8 +221,9 @@ impl RawTask {
         if slot.has(DONE) {
             return Poll::Ready(());
         }
-        slot.joiner().set(Some(new));
+        let other = slot.replace_joiner(new);
         self.note_joiner(began);
+        drop(other);
         Poll::Pending
     }
 }
@@ -231,7 +232,7 @@ impl RawTask {
     /// The waker of the awaiting task, which is of this floor.
     #[inline]
     pub(super) fn set_joiner(&self, waker: &Waker) {
-        let old = self.slot().joiner().replace(Some(clone_waker(waker)));
+        let old = self.slot().replace_joiner(clone_waker(waker));
         self.note_joiner(old.is_none());
         if let Some(old) = old {
             drop_waker(old);
@@ -258,7 +259,7 @@ impl Drop for RawTask {
         slot.clear(HANDLE);
         if slot.has(DONE) {
             self.tasks.retire(slot);
-        } else if let Some(joiner) = slot.joiner().take() {
+        } else if let Some(joiner) = slot.take_joiner() {
             drop_waker(joiner);
         }
     }

@@ -26,6 +26,9 @@ pub(super) const TASK_BITS: u32 = 24;
 /// The largest task index and generation.
 pub(super) const TASK_MASK: u32 = (1 << TASK_BITS) - 1;
 
+/// The index that no task has: a word with it is no waker's.
+pub(super) const NO_INDEX: u32 = TASK_MASK;
+
 /// Names an event loop: unique in the process, never reused. asyncio compares loops by identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoopId(NonZeroU64);

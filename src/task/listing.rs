@@ -13,7 +13,6 @@ use super::registry::TaskRef;
 use super::slot::Header;
 use super::tasks::Tasks;
 use super::wait::WaitsFor;
-use super::waker::word_of;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
@@ -114,10 +113,7 @@ impl Tasks {
 
     /// The task of this loop whose own waker is woken when `slot`'s task ends.
     fn joiner_of(&self, slot: &Header) -> Option<TaskId> {
-        let joiner = slot.joiner().take();
-        let word = joiner.as_ref().and_then(word_of);
-        slot.joiner().set(joiner);
-        let word = word?;
+        let word = slot.joiner_word();
         let awaiting = self.arena.get(unpack(word).0)?;
         (awaiting.is_live() && awaiting.word() == word)
             .then(|| awaiting.id())

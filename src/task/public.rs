@@ -7,14 +7,16 @@
 //! ```text
 //!   owner                              reader
 //!   ─────                              ──────
-//!   begin:  flags = …; live = id       id_of:    live                        (Acquire)
-//!   steps:  flags = …                  flags_of: flags (Acquire), then live: still the id?
-//!   end:    live = 0; flags = …
+//!   first use: flags = DONE
+//!   begin:  id = …; flags = …          id           (Acquire)
+//!   steps:  flags = …                  flags        (Acquire): DONE? then nobody
+//!   end:    flags = … | DONE           id: still the same? else once more
 //! ```
 //!
-//! Every store releases. An id that was read brings with it the flags its task began with, so
-//! [`Public::flags_of`] finds none that are older. Flags of a later task bring with them that the id
-//! has gone. The models at the end of this file run every interleaving (`--cfg loom`).
+//! Every store releases. The id stays when its task ended, until the next one begins, so DONE says
+//! whether it is pending. An id that was read brings with it that the task before was DONE: flags
+//! without DONE that are read after it are its own or of a later task, and those bring with them the
+//! later id. The models at the end of this file run every interleaving (`--cfg loom`).
 //!
 //! **Who may touch it.** The methods say whether they are the owner's, the thread of the loop, or
 //! any thread's.
@@ -25,11 +27,14 @@ use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// See the module. Valid as zeroes: no task is pending in a slot that was never used.
+/// The flag of a task that ended, and of a slot without one.
+pub(super) const DONE: u32 = 1 << 3;
+
+/// See the module. Valid as zeroes: a slot that was never used has no id.
 #[repr(C)]
 pub(super) struct Public {
-    /// The task's id while it is pending, else 0.
-    live: AtomicU64,
+    /// The id of the task, or of the last one.
+    id: AtomicU64,
     flags: AtomicU32,
     /// How many scopes of the task, itself included, keep a request. The owner's alone; it stands
     /// here because here is room.
@@ -37,24 +42,17 @@ pub(super) struct Public {
 }
 
 impl Public {
-    /// Owner: a task takes the slot.
+    /// Owner: a task takes the slot, which is DONE.
     #[inline]
     pub(super) fn begin(&self, id: u64, flags: u32) {
-        self.set_flags(flags);
-        self.live.store(id, Ordering::Release);
-    }
-
-    /// Owner: the task is pending no more.
-    #[inline]
-    pub(super) fn end(&self, flags: u32) {
-        self.live.store(0, Ordering::Release);
+        self.id.store(id, Ordering::Release);
         self.set_flags(flags);
     }
 
-    /// Owner: whether the task is pending.
+    /// Owner: the task in the slot, or the last one.
     #[inline]
-    pub(super) fn is_live(&self) -> bool {
-        self.live.load(Ordering::Relaxed) != 0
+    pub(super) fn id(&self) -> Option<TaskId> {
+        TaskId::from_bits(self.id.load(Ordering::Relaxed))
     }
 
     /// Owner.
@@ -81,15 +79,25 @@ impl Public {
         self.kept.store(kept, Ordering::Relaxed);
     }
 
-    /// Any thread: the task that is pending here.
-    pub(super) fn id(&self) -> Option<TaskId> {
-        TaskId::from_bits(self.live.load(Ordering::Acquire))
+    /// Any thread: the task that is pending here, and its flags.
+    pub(super) fn pending(&self) -> Option<(TaskId, u32)> {
+        loop {
+            let id = self.id.load(Ordering::Acquire);
+            let flags = self.flags.load(Ordering::Acquire);
+            if flags & DONE != 0 {
+                return None;
+            }
+            if self.id.load(Ordering::Relaxed) == id {
+                return TaskId::from_bits(id).map(|id| (id, flags));
+            }
+            // The owner has gone on meanwhile.
+        }
     }
 
     /// Any thread that knows of the task `id`: its flags, while it is pending.
     pub(super) fn flags_of(&self, id: TaskId) -> Option<u32> {
-        let flags = self.flags.load(Ordering::Acquire);
-        (self.live.load(Ordering::Relaxed) == id.get()).then_some(flags)
+        let (found, flags) = self.pending()?;
+        (found == id).then_some(flags)
     }
 }
 
@@ -102,7 +110,7 @@ mod loom_tests {
     impl Public {
         pub(in crate::task) fn new() -> Self {
             Self {
-                live: AtomicU64::new(0),
+                id: AtomicU64::new(0),
                 flags: AtomicU32::new(0),
                 kept: AtomicU32::new(0),
             }
@@ -117,21 +125,22 @@ mod loom_tests {
     /// The second half of the first task's life, and the second task.
     fn two_tasks(slot: &Public) {
         slot.set_flags(FIRST | STEP);
-        slot.end(0);
-        slot.set_flags(0);
+        slot.set_flags(DONE | FIRST);
+        slot.set_flags(DONE);
         slot.begin(2, SECOND);
         slot.set_flags(SECOND | STEP);
-        slot.end(0);
+        slot.set_flags(DONE | SECOND);
     }
 
     #[test]
     fn loom_whoever_knows_an_id_is_given_flags_of_that_task() {
         loom::model(|| {
             let slot = Arc::new(Public::new());
+            slot.set_flags(DONE);
             slot.begin(1, FIRST);
             let reader = {
                 let slot = slot.clone();
-                let id = slot.id().unwrap();
+                let (id, _) = slot.pending().unwrap();
                 thread::spawn(move || {
                     if let Some(flags) = slot.flags_of(id) {
                         assert_eq!(flags & OF, FIRST);
@@ -150,17 +159,18 @@ mod loom_tests {
             let reader = {
                 let slot = slot.clone();
                 thread::spawn(move || {
-                    let Some(id) = slot.id() else { return };
+                    let Some((id, flags)) = slot.pending() else {
+                        return;
+                    };
                     assert!((1..=2).contains(&id.get()));
-                    if let Some(flags) = slot.flags_of(id) {
-                        assert_eq!(u64::from(flags & OF), id.get() << 8);
-                    }
+                    assert_eq!(u64::from(flags & OF), id.get() << 8);
                 })
             };
+            slot.set_flags(DONE);
             slot.begin(1, FIRST);
             two_tasks(&slot);
             reader.join().unwrap();
-            assert_eq!(slot.id(), None);
+            assert_eq!(slot.pending(), None);
         });
     }
 }

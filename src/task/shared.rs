@@ -49,7 +49,8 @@ impl Shared {
 
     /// The pending task in a slot.
     fn pending(&self, index: u32) -> Option<TaskId> {
-        self.public(index)?.id()
+        let (id, _) = self.public(index)?.pending()?;
+        Some(id)
     }
 
     /// Flags of a task while it is pending, as far as this thread can know.
@@ -63,7 +64,7 @@ impl Shared {
         self.chunks.for_each(|index, slot| {
             // SAFETY: as in `public`.
             let public = unsafe { slot.cast::<Public>().as_ref() };
-            if let Some(id) = public.id() {
+            if let Some((id, _)) = public.pending() {
                 all.push((index, id));
             }
         });

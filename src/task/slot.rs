@@ -11,11 +11,13 @@ use super::arena::{NONE, Slot};
 use super::body::TaskVTable;
 use super::context::Vars;
 use super::done::DoneCallbacks;
-use super::id::{TaskId, next_generation, pack, unpack};
+use super::id::{NO_INDEX, TaskId, next_generation, pack, unpack};
 use super::public::Public;
 use super::requests::Requests;
+use super::waker::{drop_waker, waker, word_of};
 use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::ptr::addr_of_mut;
 use std::task::Waker;
@@ -27,7 +29,7 @@ pub(super) const SCHEDULED: u32 = 1 << 1;
 /// The step is going on.
 pub(super) const RUNNING: u32 = 1 << 2;
 /// The task ended.
-pub(super) const DONE: u32 = 1 << 3;
+pub(super) use super::public::DONE;
 /// A join handle exists.
 pub(super) const HANDLE: u32 = 1 << 4;
 /// It ended cancelled.
@@ -58,6 +60,11 @@ pub(super) const CALLBACKS: u32 = 1 << 15;
 /// Its body returned: an output stands in the place of the future, until it is taken or cleared.
 pub(super) const FINISHED: u32 = 1 << 16;
 
+/// Nobody awaits the task.
+const NOBODY: u64 = pack(0, NO_INDEX, 0);
+/// Who awaits the task has a waker that is not of this floor; it stands in [`Cold`].
+const OTHER: u64 = pack(0, NO_INDEX, 1);
+
 /// The scope that is the task itself.
 pub(super) const ROOT: u32 = NONE;
 /// The scope in which no wait registers (`.bare()`).
@@ -69,6 +76,8 @@ pub(super) struct Cold {
     pub(super) requests: RefCell<Requests>,
     pub(super) payload: Cell<Option<Box<dyn Any + Send>>>,
     pub(super) callbacks: RefCell<DoneCallbacks>,
+    /// Who awaits the task, where a word does not say it.
+    joiner: Cell<Option<Waker>>,
     /// Where it was made; in debug mode only.
     pub(super) created: Cell<Option<&'static Location<'static>>>,
 }
@@ -81,9 +90,9 @@ struct Private {
     nodes: Cell<u32>,
     /// Current cancel scope.
     scope: Cell<u32>,
-    id: Cell<u64>,
     vtable: Cell<Option<&'static TaskVTable>>,
-    joiner: Cell<Option<Waker>>,
+    /// Who awaits the task: [`NOBODY`], a waker's word, or [`OTHER`].
+    joiner: Cell<u64>,
     context: Cell<Vars>,
     cold: UnsafeCell<Option<Box<Cold>>>,
 }
@@ -97,7 +106,7 @@ pub(super) struct Header {
 
 // The model checker's atomics are larger.
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Header>() == 80);
+const _: () = assert!(size_of::<Header>() == 64);
 
 // SAFETY: `private` is written here; of `public`, which comes first and is valid as zeroes, an atomic.
 unsafe impl Slot for Header {
@@ -106,9 +115,8 @@ unsafe impl Slot for Header {
             word: Cell::new(pack(0, index, 0)),
             nodes: Cell::new(NONE),
             scope: Cell::new(ROOT),
-            id: Cell::new(0),
             vtable: Cell::new(None),
-            joiner: Cell::new(None),
+            joiner: Cell::new(NOBODY),
             context: Cell::new(Vars::NONE),
             cold: UnsafeCell::new(None),
         };
@@ -138,13 +146,13 @@ impl Header {
 
     #[inline]
     pub(super) fn id(&self) -> Option<TaskId> {
-        TaskId::from_bits(self.private.id.get())
+        self.public.id()
     }
 
     /// Whether the task is pending.
     #[inline]
     pub(super) fn is_live(&self) -> bool {
-        self.public.is_live()
+        !self.has(DONE)
     }
 
     #[inline]
@@ -204,9 +212,44 @@ impl Header {
         &self.private.context
     }
 
+    /// Who awaits the task, from now on nobody.
     #[inline]
-    pub(super) fn joiner(&self) -> &Cell<Option<Waker>> {
-        &self.private.joiner
+    pub(super) fn take_joiner(&self) -> Option<Waker> {
+        match self.private.joiner.replace(NOBODY) {
+            NOBODY => None,
+            OTHER => self.take_other_joiner(),
+            word => Some(ManuallyDrop::into_inner(waker(word))),
+        }
+    }
+
+    #[cold]
+    fn take_other_joiner(&self) -> Option<Waker> {
+        self.cold()?.joiner.take()
+    }
+
+    /// The word of the task that awaits this one; no task's if none of this floor does.
+    pub(super) fn joiner_word(&self) -> u64 {
+        self.private.joiner.get()
+    }
+
+    /// Who awaits the task from now on. Returns who did.
+    #[inline]
+    pub(super) fn replace_joiner(&self, new: Waker) -> Option<Waker> {
+        let old = self.take_joiner();
+        match word_of(&new) {
+            Some(word) => {
+                self.private.joiner.set(word);
+                drop_waker(new);
+            }
+            None => self.set_other_joiner(new),
+        }
+        old
+    }
+
+    #[cold]
+    fn set_other_joiner(&self, new: Waker) {
+        self.cold_or_new().joiner.set(Some(new));
+        self.private.joiner.set(OTHER);
     }
 
     /// A new task takes the slot.
@@ -215,7 +258,6 @@ impl Header {
         let private = &self.private;
         // Once there, the tag stays: all tasks of an arena are of one loop.
         private.word.set(private.word.get() | pack(tag, 0, 0));
-        private.id.set(id);
         private.vtable.set(Some(vtable));
         self.public.begin(id, flags);
     }
@@ -224,7 +266,7 @@ impl Header {
     #[inline]
     pub(super) fn end(&self, how: u32) -> u32 {
         let flags = self.flags() & !RUNNING | DONE | how;
-        self.public.end(flags);
+        self.set_flags(flags);
         flags
     }
 
@@ -233,7 +275,6 @@ impl Header {
     pub(super) fn vacate(&self) {
         let private = &self.private;
         private.word.set(next_generation(private.word.get()));
-        self.set_flags(DONE);
         self.set_kept(0);
         if self.cold().is_some() {
             // SAFETY: one thread, and `cold` and `cold_or_new` lend only to callers that hold the

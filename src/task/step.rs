@@ -207,7 +207,7 @@ impl Tasks {
         self.live.set(self.live.get() - 1);
         match flags & (HANDLE | CALLBACKS) {
             HANDLE => {
-                if let Some(joiner) = slot.joiner().take() {
+                if let Some(joiner) = slot.take_joiner() {
                     wake_from(self, joiner);
                 }
             }
