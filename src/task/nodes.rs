@@ -58,7 +58,7 @@ pub(super) struct Node {
     next: u32,
 }
 
-const _: () = assert!(size_of::<Node>() <= 40);
+const _: () = assert!(size_of::<Node>() == 32);
 
 /// What few nodes have.
 struct Extra {
@@ -111,10 +111,10 @@ impl Default for Nodes {
     }
 }
 
-/// Makes room by a quarter: what doubles is half empty on average.
+/// Makes room by an eighth: what doubles is half empty on average.
 #[cold]
 fn grow(nodes: &mut Vec<Node>) {
-    nodes.reserve_exact((nodes.len() / 4).max(64));
+    nodes.reserve_exact((nodes.len() / 8).max(64));
 }
 
 impl Nodes {

@@ -13,6 +13,7 @@ use super::host::TaskHost;
 use super::id::{LoopId, reserve_task_ids, unpack};
 use super::listing::Tracked;
 use super::nodes::Nodes;
+use super::noted::Names;
 use super::report::Report;
 use super::running;
 use super::running::{AlreadyRunning, Entered};
@@ -87,6 +88,7 @@ pub struct Tasks {
     pub(super) ready: Rc<ReadyQueue>,
     pub(super) arena: Arena<Header>,
     pub(super) nodes: Nodes,
+    pub(super) names: Names,
     pub(super) scopes: Scopes,
     pub(super) shared: Arc<Shared>,
     /// The slot of the current task, as `shared` has its word; of this arena.
@@ -127,6 +129,7 @@ impl Tasks {
             ready,
             arena: Arena::new(chunks),
             nodes: Nodes::default(),
+            names: Names::default(),
             scopes: Scopes::default(),
             shared,
             current: Cell::new(None),

@@ -133,7 +133,7 @@ impl Wait {
                 };
                 match tasks.current_slot() {
                     Some(slot) if slot.awaits_plainly(cx.waker()) => {
-                        let index = tasks.add_node(slot, None, Noted::wait(what));
+                        let index = tasks.add_node(slot, None, tasks.note(what));
                         self.node = running::owned().map(|tasks| (tasks, index));
                         true
                     }
@@ -164,7 +164,8 @@ impl Wait {
             self.finish();
             return Err(cancelled);
         }
-        self.register(&tasks, slot, cx.waker(), Noted::wait(what));
+        let what = tasks.note(what);
+        self.register(&tasks, slot, cx.waker(), what);
         Ok(())
     }
 
