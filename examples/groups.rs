@@ -119,7 +119,7 @@ async fn run() -> io::Result<()> {
         })
     };
     let mut order = Vec::new();
-    for next in as_completed([20, 1, 10].map(nap), None) {
+    for next in as_completed([400, 1, 200].map(nap), None) {
         order.push(next.await.map_err(io::Error::other)??);
     }
     println!("in the order of their ends: {order:?}");

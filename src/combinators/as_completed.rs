@@ -98,14 +98,14 @@ impl<T> Drop for Shared<T> {
 /// use std::time::Duration;
 ///
 /// # ringloop::run(async {
-/// let naps = [8, 1].map(|millis| {
+/// let naps = [200, 1].map(|millis| {
 ///     create_task(async move { sleep(Duration::from_millis(millis)).await.map(|()| millis) })
 /// });
 /// let mut order = Vec::new();
 /// for next in as_completed(naps, None) {
 ///     order.push(next.await.unwrap().unwrap());
 /// }
-/// assert_eq!(order, [1, 8]);
+/// assert_eq!(order, [1, 200]);
 /// # }).unwrap();
 /// ```
 #[track_caller]

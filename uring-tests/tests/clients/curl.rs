@@ -10,7 +10,7 @@ use super::{on_both_apis, tools};
 /// What curl printed, and how many connections it made for each transfer, e.g. "10".
 fn curl(server: &Server, arguments: &[&str], transfers: usize) -> (String, String) {
     let mut command = Command::new("curl");
-    command.args(["--silent", "--show-error", "--include", "--max-time", "30"]);
+    command.args(["--silent", "--show-error", "--include", "--max-time", "120"]);
     command
         .args(["--write-out", "%{stderr}%{num_connects}"])
         .args(arguments);

@@ -30,7 +30,7 @@ on_both_drivers! {
             "pieces: 3",
             "  stuck: stopped",
             "MIRROR was number 2",
-            "in the order of their ends: [1, 10, 20]",
+            "in the order of their ends: [1, 200, 400]",
             "done: 1, not yet: 1",
         ];
         assert_eq!(said("groups", kind), expected);
