@@ -61,7 +61,7 @@ pub use abstract_event_loop::{AbstractEventLoop, Connection, LocalBoxFuture, Pro
 pub use base::BaseEventLoop;
 pub use concurrent::{ConcurrentError, ConcurrentFuture, ConcurrentWait};
 pub use connect::ConnectErrors;
-pub use connections::{Connections, LoopClosed};
+pub use connections::{Connections, LoopClosed, WaitClosed};
 pub use error::LoopError;
 pub use exception::{
     Exception, ExceptionContext, ExceptionHandler, default_exception_handler, panic_text,
@@ -81,7 +81,7 @@ pub use options::{ConnectOptions, Port, ServerOptions, UnixConnectOptions, UnixS
 pub use resolver::{AddrInfo, Family, Hints, ResolverError, SocketType};
 pub use run::Run;
 pub use running::{Running, get_running_loop, try_get_running_loop};
-pub use server::{Server, ServerSocket, WaitClosed};
+pub use server::{Server, ServerSocket};
 pub use sockets::BindError;
 pub use starting::Start;
 pub use task_factory::{

@@ -12,7 +12,7 @@
 use super::abstract_event_loop::{AbstractEventLoop, ProtocolFactory};
 use super::accept::Accepting;
 use super::connect::Context;
-use super::connections::Connections;
+use super::connections::{Connections, WaitClosed};
 use super::error::LoopError;
 use super::exception::ExceptionContext;
 use super::factory::SocketParts;
@@ -21,16 +21,13 @@ use super::listener::Listener;
 use super::time::yield_now;
 use crate::driver::Fd;
 use crate::protocol::Address;
-use crate::task::{Cancelled, Wait, WaitsFor, is_loop_exit};
+use crate::task::is_loop_exit;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context as TaskContext, Poll};
 
 /// A server; clones name the same one. asyncio: `Server`.
 ///
@@ -93,14 +90,13 @@ impl Inner {
         if self.state.replace(State::Closed) == State::Closed {
             return;
         }
-        self.connections.close();
         for listener in self.listeners.take() {
             listener.close(&self.context.core);
         }
         if let Some(forever) = self.forever.take() {
             forever.cancel();
         }
-        self.connections.wake_if_over();
+        self.connections.close();
     }
 
     /// Makes a protocol and a transport of a connection that was accepted.
@@ -206,19 +202,19 @@ impl Server {
     ///
     /// # Errors
     /// Closed; the error of `listen(2)`, after which nothing is accepted; or
-    /// [`Cancelled`], after which the server serves.
+    /// [`Cancelled`](crate::task::Cancelled), after which the server serves.
     pub async fn start_serving(&self) -> io::Result<()> {
         self.0.start()?;
         Ok(yield_now().await?)
     }
 
     /// Serves until cancelled: then closes the server, waits until its connections are gone, and
-    /// returns the [`Cancelled`] as an error. [`close`](Self::close) from elsewhere ends it the
-    /// same way. Never returns `Ok`. Dropping the future does not close the server.
+    /// returns the [`Cancelled`](crate::task::Cancelled) as an error. [`close`](Self::close) from
+    /// elsewhere ends it the same way. Never returns `Ok`. Dropping the future does not close the server.
     ///
     /// # Errors
     /// Closed, or somebody else is in `serve_forever`; the errors of
-    /// [`start_serving`](Self::start_serving); else [`Cancelled`].
+    /// [`start_serving`](Self::start_serving); else [`Cancelled`](crate::task::Cancelled).
     pub async fn serve_forever(&self) -> io::Result<()> {
         /// Only one at a time.
         struct Leave<'a>(&'a Inner);
@@ -257,13 +253,9 @@ impl Server {
     /// Waits until the server is closed and its connections are lost. At once when they are.
     ///
     /// # Errors
-    /// [`Cancelled`].
+    /// [`Cancelled`](crate::task::Cancelled).
     pub fn wait_closed(&self) -> WaitClosed {
-        WaitClosed {
-            server: self.0.clone(),
-            slot: None,
-            wait: Wait::new(),
-        }
+        self.0.connections.wait_closed()
     }
 
     /// Closes the connections that exist now, each after what was written to it was sent. Usually
@@ -285,55 +277,6 @@ impl Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// The future of [`Server::wait_closed`].
-pub struct WaitClosed {
-    server: Rc<Inner>,
-    slot: Option<usize>,
-    wait: Wait,
-}
-
-impl Future for WaitClosed {
-    type Output = Result<(), Cancelled>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        this.wait.check()?;
-        // Cloned, and the old one dropped, where both may do what they like, so also close the server.
-        let waker = Some(cx.waker().clone());
-        let mut waiting = this.server.connections.waiting.borrow_mut();
-        let old = match this.slot {
-            Some(slot) => std::mem::replace(&mut waiting[slot], waker),
-            None => {
-                this.slot = Some(waiting.insert(waker));
-                None
-            }
-        };
-        drop(waiting);
-        drop(old);
-        if this.server.connections.is_over() {
-            this.wait.finish();
-            return Poll::Ready(Ok(()));
-        }
-        this.wait
-            .suspend(cx, WaitsFor::Other("the end of a server"))?;
-        Poll::Pending
-    }
-}
-
-impl Drop for WaitClosed {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slot {
-            let waker = self
-                .server
-                .connections
-                .waiting
-                .borrow_mut()
-                .try_remove(slot);
-            drop(waker);
-        }
     }
 }
 
