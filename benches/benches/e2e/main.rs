@@ -79,7 +79,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{}", report::cell(&result));
         measured.push(result);
     }
-    let idle = options.idle.min(files.saturating_sub(SPARE_FILES) as usize);
+    let files = files.saturating_sub(SPARE_FILES) as usize;
+    let idle = options.idle.min(files.saturating_sub(measure::WARM));
     let mut memory = Vec::new();
     if idle > 0 {
         println!("\nmemory of {idle} idle connections");

@@ -225,6 +225,9 @@ pub struct Memory {
     pub heap: i64,
 }
 
+/// So many connections are there before, so that what all share is there as well: buffers, lists.
+pub const WARM: usize = 500;
+
 /// Measures that over so many connections, each served once.
 pub fn memory(
     load: &mut Load,
@@ -239,7 +242,7 @@ pub fn memory(
         in_flight: 1,
     };
     let server = Server::start(program, name, "echo", buffer, options.server_core, true)?;
-    let few = named(load.open(server.port(), work, 10), name)?;
+    let few = named(load.open(server.port(), work, WARM), name)?;
     named(load.drive(&few, Duration::from_millis(20)), name)?;
     let (memory, heap) = (server.memory()?, server.page().live());
     let many = named(load.open(server.port(), work, connections), name)?;
