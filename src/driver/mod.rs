@@ -40,6 +40,7 @@ mod chunk;
 mod closed;
 mod counters;
 mod engine;
+mod entry;
 pub mod epoll;
 mod fd;
 mod lease;
