@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringloop::driver::Park;
+use ringloop::driver::{Complete, Event, Op, Park, Target};
 use ringloop::event_loop::{Future as LoopFuture, FutureError};
 use ringloop::task::exit_loop;
 use ringloop::{
@@ -14,7 +14,7 @@ use ringloop::{
 use uring_tests::on_both_drivers;
 use uring_tests::order::{Dropped, Order};
 use uring_tests::tasks::{HOUR, exited};
-use uring_tests::watch::Watch;
+use uring_tests::watch::{Seen, Watch};
 
 /// The misuse that a run was refused for.
 #[track_caller]
@@ -33,7 +33,30 @@ fn misuse(error: std::io::Error) -> LoopError {
     refused::<()>(Err(RunError::Loop(error)))
 }
 
+/// Takes an hour to go, by the loop's clock.
+struct Slow(Rc<Seen>);
+
+impl Complete for Slow {
+    fn complete(self: Rc<Self>, _event: Event) {}
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        self.0.advance(3_600_000_000_000);
+    }
+}
+
 on_both_drivers! {
+    /// What the kernel has given back is not taken for lost because the thread was slow.
+    fn a_late_close_takes_in_what_came_back(kind: DriverKind) {
+        let l = Watch::by_hand(kind);
+        l.core().submit(Op::Nop, Target::Callback(Rc::new(Slow(l.seen.clone()))));
+        l.close().unwrap();
+        assert_eq!(l.stats().live_operations, 0);
+        assert_eq!(l.stats().leaked_operations, 0);
+        assert_eq!(l.messages(), [] as [String; 0]);
+    }
+
     /// A plain future, a task, a future of the loop; and again after a run.
     fn loop_01_run_until_complete_gives_the_result(kind: DriverKind) {
         let l = Watch::new(kind);
