@@ -169,6 +169,26 @@ mod tests {
     }
 
     #[test]
+    fn a_stash_goes_with_its_descriptor() {
+        let test = || {
+            let (_reader, writer) = pipe().unwrap();
+            let make = || Fd::new(writer.try_clone().unwrap().into());
+            let _keeps_the_blocks = make();
+            let old = make();
+            let block = old.address();
+            old.stash_bytes(b"old");
+            drop(old);
+            let new = make();
+            assert_eq!(new.address(), block);
+            new.stash_bytes(b"new");
+            let mut bytes = [0; 8];
+            assert_eq!(new.take_bytes(&mut bytes), Some(3));
+            assert_eq!(&bytes[..3], b"new");
+        };
+        thread::spawn(test).join().unwrap();
+    }
+
+    #[test]
     fn a_descriptor_in_a_variable_of_its_thread_is_closed() {
         thread_local! {
             static HELD: RefCell<Option<Fd>> = const { RefCell::new(None) };

@@ -169,9 +169,8 @@ impl StreamReaderProtocol {
         }
     }
 
-    /// Drops everything.
+    /// Drops everything. No read waits.
     pub(super) fn drop_unread(&self) {
-        self.clear(Flag::Waiting);
         drop(self.first.take());
         drop(self.if_rare(|rare| std::mem::take(&mut rare.more)));
     }
@@ -242,6 +241,17 @@ mod tests {
         assert_eq!(pool.lent(), 1);
         assert_eq!(drain(&inbox), large.repeat(3));
         assert_eq!(pool.lent(), 0);
+    }
+
+    #[test]
+    fn a_copy_alone_is_something() {
+        let pool = Pool::new(64);
+        let stream = stream();
+        assert!(stream.is_empty());
+        push(&stream, received(&pool, b"small"), false);
+        assert!(!stream.is_empty());
+        assert_eq!(drain(&stream), b"small");
+        assert!(stream.is_empty());
     }
 
     #[test]

@@ -232,6 +232,24 @@ on_both_drivers! {
         });
     }
 
+    /// The socket took a part; the transport has not heard of that when it is closed.
+    fn tso_14_close_before_a_partial_send_is_answered(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            for pair in Pair::BOTH {
+                let (near, far) = connected(&lab, pair).await;
+                far.transport().pause_reading();
+                let sent = pattern(1 << 20).repeat(16);
+                near.transport().write(&sent).unwrap();
+                // A task that is ready runs before what the kernel brings.
+                lab.turns(1).await;
+                near.transport().close();
+                far.transport().resume_reading();
+                far.wait(Lost).await;
+                assert!(far.data() == sent, "{} bytes", far.data().len());
+            }
+        });
+    }
+
     /// A lease that is the last thing sent.
     fn tso_14_close_behind_a_lease(kind: DriverKind) {
         lab(kind, |lab| async move {
