@@ -133,7 +133,7 @@ pub(super) struct Chunks {
 }
 
 // SAFETY: the chunks are plain memory; what is read through them from other threads are atomics
-// (see `Chunks::with_slots`), and freeing them is legal on any thread.
+// (see the module), and freeing them is legal on any thread.
 unsafe impl Send for Chunks {}
 // SAFETY: as above; the list itself is behind a mutex.
 unsafe impl Sync for Chunks {}

@@ -1,8 +1,8 @@
 //! What few transports need, in one box that the others do not have.
 //!
 //! **Guarantees.** A transport that is not paused, never had much to send, has the usual water marks and a
-//! protocol that is handed leases keeps one pointer for all this. Nothing in here runs code of others: what is taken out
-//! is dropped by the caller.
+//! protocol that is handed leases keeps one pointer for all this. Nothing in here runs code of others: what
+//! is taken out is dropped by the caller.
 
 use super::bulk::Bulk;
 use super::receive::Held;
