@@ -40,10 +40,7 @@ impl Runtime for Ringloop {
     }
 
     fn spawn<F: Future<Output = ()> + 'static>(future: F) -> impl Future<Output = ()> + 'static {
-        use ringloop::EventLoopExt;
-        let task = ringloop::get_running_loop()
-            .create_task(future)
-            .expect("the loop runs");
+        let task = ringloop::create_task(future);
         async move { task.await.expect("the task ends") }
     }
 
