@@ -11,8 +11,9 @@
 //!    └─fill─▶ Kernel ─▶ Filled ──claim──▶ Lent(n)
 //! ```
 //!
-//! The pool is small and hot: one segment of 64 buffers at first, another when a receive found
-//! none and fewer than 256 circulate, up to [`MAX_BUFFERS`]. It belongs to one thread; only [`Segment`] crosses threads.
+//! The pool is small and hot: one segment of 64 buffers at first, another when a receive found none and
+//! few circulate (256, or as many as hold what fits in a cache), up to [`MAX_BUFFERS`]. It belongs to one
+//! thread; only [`Segment`] crosses threads.
 
 use super::lease::Lease;
 use super::returned::{Returned, Starving};
@@ -30,9 +31,9 @@ pub const BUFFER_SIZE: usize = 16 * 1024;
 pub const SEGMENT_BUFFERS: usize = 64;
 /// The most buffers a pool has: 16 MiB.
 pub const MAX_BUFFERS: usize = 1024;
-/// While so many buffers circulate, lent by nobody, the pool does not grow: 4 MiB that stay in the
-/// caches cost less than receives that wait for the rest of an iteration.
-const CIRCULATING: usize = 256;
+/// While so many buffers circulate, lent by nobody, the pool does not grow: receives that wait for the
+/// rest of an iteration cost less then.
+pub(super) const CIRCULATING: usize = 256;
 
 /// State of a buffer that nobody holds; higher values below [`FILLED`] count leases.
 const FREE: u32 = 0;
@@ -181,7 +182,7 @@ impl Pool {
                 unpark: Mutex::default(),
             }),
         });
-        pool.grow();
+        pool.grow(CIRCULATING);
         pool
     }
 
@@ -197,11 +198,12 @@ impl Pool {
         drop(gone);
     }
 
-    /// Adds a segment (or what the limit leaves of one); false when the limit is reached.
-    pub(crate) fn grow(&self) -> bool {
+    /// Adds a segment (or what the limit leaves of one); false when the limit is reached, or so many
+    /// circulate.
+    pub(crate) fn grow(&self, circulating: usize) -> bool {
         let size = self.size.get();
         let count = SEGMENT_BUFFERS.min(self.limit - size);
-        if count == 0 || size - self.lent.get() >= CIRCULATING {
+        if count == 0 || size - self.lent.get() >= circulating {
             return false;
         }
         let segment = Segment::new(size as u16, self.shared.clone());
@@ -269,7 +271,7 @@ impl Pool {
             Some(id) => id,
             None => {
                 self.collect();
-                if self.free.borrow().is_empty() && !self.grow() {
+                if self.free.borrow().is_empty() && !self.grow(CIRCULATING) {
                     return None;
                 }
                 self.free.borrow_mut().pop()?
@@ -447,13 +449,13 @@ mod tests {
     #[test]
     fn it_grows_only_while_few_buffers_circulate() {
         let pool = Pool::new(MAX_BUFFERS);
-        while pool.grow() {}
+        while pool.grow(CIRCULATING) {}
         assert_eq!(pool.size(), CIRCULATING);
         let kept: Vec<Lease> = (0..MAX_BUFFERS)
             .map(|_| Lease::received_for_test(&pool, b"kept"))
             .collect();
         assert_eq!(pool.size(), MAX_BUFFERS, "lent ones do not circulate");
-        assert!(!pool.grow());
+        assert!(!pool.grow(CIRCULATING));
         drop(kept);
         assert_eq!(pool.lent(), 0);
     }

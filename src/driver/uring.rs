@@ -101,6 +101,8 @@ pub struct UringDriver {
     marks: Vec<Mark>,
     /// Receives without a buffer, in order.
     starved: VecDeque<Key>,
+    /// While so many buffers circulate, the pool does not grow.
+    circulating: usize,
     /// Sends that wait for their socket.
     blocked: HashMap<Key, send::Blocked>,
     /// Connects of Unix sockets that are not over, in order.

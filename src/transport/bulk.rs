@@ -2,8 +2,8 @@
 //! mark in one iteration: among what is rare, and it stays there.
 //!
 //! It knows the send that waits for the socket, and how far the socket is trusted. One that took more
-//! than the high-water mark at once in the last iterations may do so again: a write that it does not take
-//! then is noticed at the end of the iteration.
+//! than the high-water mark at once in the last iterations may take twice as much in the next: a write that
+//! it does not take then is noticed at the end of the iteration.
 
 use super::flags::Flag;
 use super::socket::SocketTransport;
@@ -17,9 +17,9 @@ const MAX_TRUST: usize = 512 * 1024;
 pub(super) struct Bulk {
     /// The send that waits for the socket, and the bytes it has left.
     waiting: Option<(Key, usize)>,
-    /// Bytes that the socket took at once in the last iterations that sent any, all that there were.
+    /// Bytes that the socket may take at once in this iteration.
     trusted: usize,
-    /// The same in this iteration, so far.
+    /// Bytes that it took at once in this iteration, so far: all that there were.
     taken: usize,
 }
 
@@ -60,18 +60,19 @@ impl SocketTransport {
         self.bulk(|bulk| bulk.trusted).unwrap_or(0)
     }
 
-    /// The socket took `sent` bytes at once, and may be trusted with as many in the next iteration.
+    /// The socket took `sent` bytes at once, all that there were.
     pub(super) fn went_whole(&self, sent: usize) {
         self.with_bulk(|bulk| bulk.taken = (bulk.taken + sent).min(MAX_TRUST));
     }
 
     /// An iteration that sent something has ended well, with `sent` bytes. What the socket took in earlier
-    /// ones counts less and less: how much is written differs from one iteration to the next.
+    /// ones counts less and less, but slowly: how much is written differs from one iteration to the next.
     #[inline]
     pub(super) fn trust(&self, sent: usize) {
         self.bulk(|bulk| {
-            let taken = (std::mem::take(&mut bulk.taken) + sent).min(MAX_TRUST);
-            bulk.trusted = taken.max(bulk.trusted - bulk.trusted / 8);
+            let taken = std::mem::take(&mut bulk.taken) + sent;
+            let faded = bulk.trusted - bulk.trusted / 32;
+            bulk.trusted = (2 * taken).min(MAX_TRUST).max(faded);
         });
     }
 

@@ -7,6 +7,7 @@
 use super::slots::Slots;
 use super::wake::Wake;
 use super::{Counters, GROUP, UringDriver, UringOptions, probe};
+use crate::driver::pool::CIRCULATING;
 use crate::driver::{Driver, MAX_BUFFERS, Pool, SEGMENT_BUFFERS};
 use crate::ring::{BufRing, Facts, LAST_PAUSES, Refusal, Ring};
 use std::collections::{HashMap, VecDeque};
@@ -35,6 +36,7 @@ impl UringDriver {
             unsettled: Vec::new(),
             marks: Vec::new(),
             starved: VecDeque::new(),
+            circulating: CIRCULATING,
             blocked: HashMap::new(),
             connects: Vec::new(),
             later: Vec::new(),

@@ -1,9 +1,9 @@
 //! Receives that found no buffer.
 //!
 //! **Guarantees.** `ENOBUFS` is a state, not an error, and nobody above sees it. The pool grows by
-//! a segment at a time up to its limit, while few buffers circulate; then receives are parked, in
-//! order, and armed again, in order, as buffers come back, in each park no more of them than there
-//! are buffers. So one flooding socket (trap T10: kernels up to 6.7 let it take the whole ring at
+//! a segment at a time up to its limit, while few buffers circulate, or such as hold little; then receives
+//! are parked, in order, and armed again, in order, as buffers come back, in each park no more of them
+//! than there are buffers. So one flooding socket (trap T10: kernels up to 6.7 let it take the whole ring at
 //! once) delays the others and starves none.
 //!
 //! ```text
@@ -17,7 +17,11 @@
 //! without an event. Buffers that other threads hold wake the loop when they come back.
 
 use super::{Completion, Completions, UringDriver};
+use crate::driver::pool::{CIRCULATING, SEGMENT_BUFFERS};
 use crate::driver::{FLAG_BUFFER, Key, OpTable};
+
+/// What is received in one park and sent in the next should stay in the cache of a core meanwhile: 1 MiB.
+const WARM: usize = 1 << 20;
 
 impl UringDriver {
     /// `newcomers` receives were just added to the starved ones.
@@ -30,10 +34,14 @@ impl UringDriver {
     #[cold]
     pub(super) fn feed(&mut self, table: &mut OpTable, out: &mut Completions) {
         // The pool calls a buffer the kernel's until its completion is dispatched.
-        let mut spoken_for = out
-            .iter()
-            .filter(|completion| completion.flags & FLAG_BUFFER != 0)
-            .count();
+        let (mut spoken_for, mut bytes) = (0, 0);
+        for completion in out.iter().filter(|it| it.flags & FLAG_BUFFER != 0) {
+            spoken_for += 1;
+            bytes += completion.result.max(0) as usize;
+        }
+        if let Some(mean) = bytes.checked_div(spoken_for) {
+            self.circulating = (WARM / mean.max(1)).clamp(SEGMENT_BUFFERS, CIRCULATING);
+        }
         loop {
             let buffers = self.pool.size() - self.pool.lent();
             while buffers > spoken_for
@@ -46,7 +54,7 @@ impl UringDriver {
                 self.pool.set_starving(false);
                 return;
             }
-            if self.pool.grow() {
+            if self.pool.grow(self.circulating) {
                 continue;
             }
             // Whoever gives one back from now on wakes the loop; who did before, was not seen.

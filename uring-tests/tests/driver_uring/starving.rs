@@ -52,6 +52,24 @@ with_rig! { Uring:
         assert_eq!(rig.driver().pool().lent(), 0);
     }
 
+    /// What is received in one park should still be warm when it is sent: one segment of full buffers is
+    /// enough, and receives that find none wait for the next park.
+    fn full_buffers_do_not_make_the_pool_grow(rig = buffers(1024)) {
+        let mut peers = receives(rig, 32);
+        for (near, _) in &mut peers {
+            near.write_all(&[1; 4 * BUFFER_SIZE]).unwrap();
+        }
+        let mut missing = peers.len() * 4 * BUFFER_SIZE;
+        while missing > 0 {
+            rig.poll();
+            for event in rig.take_all() {
+                missing -= event.lease.as_ref().unwrap().len();
+            }
+        }
+        assert!(rig.driver().counters().parked_receives > 0);
+        assert_eq!(rig.driver().pool().size(), SEGMENT_BUFFERS);
+    }
+
     fn parked_receives_go_on_when_leases_are_dropped(rig = buffers(4)) {
         let mut peers = receives(rig, 8);
         for (number, (near, _)) in peers.iter_mut().enumerate() {

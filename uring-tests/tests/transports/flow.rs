@@ -264,6 +264,27 @@ on_both_drivers! {
         });
     }
 
+    /// Twice what it took may wait for the end of the iteration; with more, all is tried.
+    fn flow_03_a_socket_is_trusted_with_twice_what_it_took(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            let (near, far) = clogged(&lab, Pair::Unix).await;
+            let transport = near.transport();
+            transport.set_write_buffer_limits(Some(1_000), Some(0)).unwrap();
+            let piece = pattern(10_000);
+            transport.write(&piece).unwrap();
+            assert_eq!(transport.get_write_buffer_size(), 0, "tried at once");
+            lab.settle().await;
+            for waits in [10_000, 20_000, 0] {
+                transport.write(&piece).unwrap();
+                assert_eq!(transport.get_write_buffer_size(), waits);
+            }
+            far.transport().resume_reading();
+            finish(&near, &far).await;
+            assert!(far.data() == piece.repeat(4));
+            assert_eq!(near.calls(), [Made, Lost]);
+        });
+    }
+
     /// Iterations in which it takes little make the trust smaller, until the piece is tried again.
     fn flow_03_trust_in_a_socket_fades(kind: DriverKind) {
         lab(kind, |lab| async move {
@@ -277,7 +298,7 @@ on_both_drivers! {
                 lab.settle().await;
             }
             far.transport().resume_reading();
-            for sent in 1..=40 {
+            for sent in 1..=100 {
                 transport.write(b".").unwrap();
                 far.wait_received(2 * piece.len() + sent).await;
             }
