@@ -10,9 +10,10 @@
 
 use std::cell::RefCell;
 
-/// Which table the index of a [`ReadyEntry`] points into.
+/// Which table the index of a [`ReadyEntry`] points into. As large as the other fields: an entry without
+/// padding is taken from the queue field by field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u32)]
 pub enum Kind {
     /// A task whose next step is due: index and generation of its slot.
     Task,
@@ -42,12 +43,12 @@ pub struct ReadyEntry {
     pub kind: Kind,
 }
 
-const _: () = assert!(size_of::<ReadyEntry>() <= 24);
+const _: () = assert!(size_of::<ReadyEntry>() == 20);
 
 impl ReadyEntry {
-    /// What the queue hands out: its own copy is not looked at again.
+    /// The same entry: the one it is taken from must not be looked at again.
     #[inline]
-    const fn taken(&self) -> Self {
+    pub(crate) const fn taken(&self) -> Self {
         Self {
             index: self.index,
             generation: self.generation,

@@ -33,15 +33,17 @@ impl Core {
     }
 
     /// Whether the run ends with this iteration.
+    #[inline]
     pub(super) fn is_to_stop(&self) -> bool {
-        if self.stopping.get() {
-            return true;
-        }
+        self.stopping.get() || self.awaited.borrow().is_some() && self.have_ended()
+    }
+
+    /// Whether all that is waited for has ended.
+    fn have_ended(&self) -> bool {
         let mut awaited = self.awaited.borrow_mut();
-        let Some(awaited) = &mut *awaited else {
-            return false;
-        };
-        while awaited.pop_if(|task| task.done()).is_some() {}
-        awaited.is_empty()
+        awaited.as_mut().is_some_and(|awaited| {
+            while awaited.pop_if(|task| task.done()).is_some() {}
+            awaited.is_empty()
+        })
     }
 }

@@ -37,25 +37,20 @@ const TIMER_SLACK: u64 = 50_000;
 /// In debug mode, a callback or step that takes as long is reported: 100 ms.
 pub(super) const SLOW_CALLBACK: u64 = 100_000_000;
 
-fn call_key(entry: &ReadyEntry) -> CallKey {
-    CallKey {
-        index: entry.index,
-        generation: entry.generation,
-    }
-}
-
 impl Core {
     /// # Errors
     /// When the driver is broken for good.
     pub(super) fn run_once(self: &Rc<Self>) -> io::Result<()> {
         self.iterations.set(self.iterations.get() + 1);
-        if self.attention.get() || !self.goes_on() {
+        let mut ready = self.ready.len();
+        if ready == 0 || self.attention.get() || !self.goes_on() {
             self.look_around()?;
+            ready = self.ready.len();
         }
-        for _ in 0..self.ready.len() {
+        for _ in 0..ready {
             let Some(entry) = self.ready.pop() else { break };
             if self.debug.get() {
-                self.run_timed(entry);
+                self.run_timed(entry.taken());
             } else {
                 self.run(entry);
             }
@@ -63,11 +58,11 @@ impl Core {
         Ok(())
     }
 
-    /// Whether what is ready may run at once: nothing needs attention, nothing came from other threads
-    /// or the kernel, and the driver need not be polled in any case.
+    /// Whether what is ready may run at once: nothing came from other threads or the kernel, and the driver
+    /// need not be polled in any case.
     #[inline]
     fn goes_on(&self) -> bool {
-        if self.ready.is_empty() || self.stopping.get() || self.tasks.has_remote() {
+        if self.stopping.get() || self.tasks.has_remote() {
             return false;
         }
         let skipped = self.skipped_polls.get() + 1;
@@ -281,24 +276,28 @@ impl Core {
 
     #[inline(always)]
     fn run(self: &Rc<Self>, entry: ReadyEntry) {
+        let ReadyEntry {
+            index, generation, ..
+        } = entry;
         match entry.kind {
-            Kind::Task => self.tasks.step(entry.index, entry.generation),
-            Kind::Completion => self.complete(entry),
-            Kind::Bell => self.ring(&entry),
-            Kind::Callback => self.run_callback(entry),
+            Kind::Task => self.tasks.step_inline(index, generation),
+            // A copy, so that entries of the other kinds need not stand in memory.
+            Kind::Completion => self.complete(entry.taken()),
+            Kind::Bell => self.ring(CallKey { index, generation }),
+            Kind::Callback => self.run_callback(CallKey { index, generation }),
         }
     }
 
     #[inline(never)]
-    fn run_callback(&self, entry: ReadyEntry) {
-        if let Err(panic) = self.callbacks.run(call_key(&entry)) {
+    fn run_callback(&self, key: CallKey) {
+        if let Err(panic) = self.callbacks.run(key) {
             self.report_callback(panic);
         }
     }
 
     /// Code of others runs only where a cancelled scope wakes it.
-    fn ring(&self, entry: &ReadyEntry) {
-        let bell = self.timers.borrow_mut().take_bell(call_key(entry));
+    fn ring(&self, key: CallKey) {
+        let bell = self.timers.borrow_mut().take_bell(key);
         let Some(bell) = bell else { return };
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.tasks.ring(bell))) {
             let Origin { name, created } = Origin::of_bell();
@@ -342,7 +341,10 @@ impl Core {
             Kind::Completion => "a completion".to_owned(),
             Kind::Bell => "a timer".to_owned(),
             Kind::Callback => {
-                let name = self.callbacks.name(call_key(&entry));
+                let ReadyEntry {
+                    index, generation, ..
+                } = entry;
+                let name = self.callbacks.name(CallKey { index, generation });
                 name.unwrap_or_default().to_owned()
             }
         };

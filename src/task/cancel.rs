@@ -327,7 +327,7 @@ impl Tasks {
     }
 
     /// Adds a node for a wait of the running task.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add_node(&self, slot: &Header, waker: Option<Waker>, what: Noted) -> u32 {
         self.scopes.count_node(slot.scope().get(), 1);
         self.nodes.register(slot, waker, what)

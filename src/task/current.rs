@@ -5,7 +5,7 @@
 //! task of the arena costs a load and a store.
 //!
 //! ```text
-//!   word:   0 nobody  ◀──leave── enter──▶  a task of the arena: index, generation
+//!   word:   NOBODY    ◀──leave── enter──▶  a task of the arena: its waker's word
 //!           └───────────── swap ─────────────┘
 //!                 ▲                         ▲
 //!                 │ swap, locked            │ swap, locked
@@ -20,7 +20,7 @@
 //! a task, and changes to and from that under the lock. The models at the end of this file run every
 //! interleaving (`--cfg loom`).
 
-use super::id::{TaskId, pack, unpack};
+use super::id::{NO_INDEX, TaskId, pack, unpack};
 #[cfg(loom)]
 use loom::sync::{
     Mutex, MutexGuard,
@@ -33,10 +33,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// Set in the word of a task of the arena, so that it is never 0.
-const ARENA: u64 = 1 << 48;
+/// No task is current.
+const NOBODY: u64 = pack(0, NO_INDEX, 0);
 /// The current task is foreign.
-const FOREIGN: u64 = u64::MAX;
+const FOREIGN: u64 = pack(0, NO_INDEX, 1);
 
 /// The current task of a loop, as its owner knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,20 +55,17 @@ pub(super) enum Found<F> {
 
 /// See the module. `F` is a reference to a foreign task, whose clone runs no code of others.
 pub(super) struct CurrentTask<F> {
+    /// Of the loop.
+    tag: u16,
     word: AtomicU64,
     foreign: Mutex<Option<F>>,
 }
 
-/// What stands for a task of the arena while it is current: its waker's word without the loop.
-#[inline]
-const fn current_word(word: u64) -> u64 {
-    word & (ARENA - 1) | ARENA
-}
-
 impl<F: Clone> CurrentTask<F> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(tag: u16) -> Self {
         Self {
-            word: AtomicU64::new(0),
+            tag,
+            word: AtomicU64::new(NOBODY),
             foreign: Mutex::new(None),
         }
     }
@@ -76,9 +73,9 @@ impl<F: Clone> CurrentTask<F> {
     /// Owner: makes a task of the arena current. False, and nothing changed: somebody is current.
     #[inline]
     pub(super) fn enter(&self, word: u64) -> bool {
-        let free = self.word.load(Ordering::Relaxed) == 0;
+        let free = self.word.load(Ordering::Relaxed) == NOBODY;
         if free {
-            self.word.store(current_word(word), Ordering::Release);
+            self.word.store(word, Ordering::Release);
         }
         free
     }
@@ -86,9 +83,9 @@ impl<F: Clone> CurrentTask<F> {
     /// Owner: ends what `enter` began. False, and nothing changed: another task, or none, is current.
     #[inline]
     pub(super) fn leave(&self, word: u64) -> bool {
-        let matches = self.word.load(Ordering::Relaxed) == current_word(word);
+        let matches = self.word.load(Ordering::Relaxed) == word;
         if matches {
-            self.word.store(0, Ordering::Relaxed);
+            self.word.store(NOBODY, Ordering::Relaxed);
         }
         matches
     }
@@ -96,10 +93,8 @@ impl<F: Clone> CurrentTask<F> {
     /// Owner: replaces the current task.
     pub(super) fn swap(&self, new: Current<F>) -> Current<F> {
         let (word, foreign) = match new {
-            Current::Nobody => (0, None),
-            Current::Arena { index, generation } => {
-                (current_word(pack(0, index, generation)), None)
-            }
+            Current::Nobody => (NOBODY, None),
+            Current::Arena { index, generation } => (pack(self.tag, index, generation), None),
             Current::Foreign(task) => (FOREIGN, Some(task)),
         };
         let old = self.word.load(Ordering::Relaxed);
@@ -110,7 +105,7 @@ impl<F: Clone> CurrentTask<F> {
             .and_then(|place| std::mem::replace(&mut **place, foreign));
         drop(place);
         match old {
-            0 => Current::Nobody,
+            NOBODY => Current::Nobody,
             FOREIGN => gone.map_or(Current::Nobody, Current::Foreign),
             word => {
                 let (index, generation) = unpack(word);
@@ -123,7 +118,7 @@ impl<F: Clone> CurrentTask<F> {
     pub(super) fn find(&self, pending: impl Fn(u32) -> Option<TaskId>) -> Option<Found<F>> {
         loop {
             match self.word.load(Ordering::Acquire) {
-                0 => return None,
+                NOBODY => return None,
                 FOREIGN => {
                     let foreign = self.foreign();
                     if self.word.load(Ordering::Relaxed) == FOREIGN {
@@ -144,7 +139,7 @@ impl<F: Clone> CurrentTask<F> {
 
     /// For a forked child, which must not wait for locks that other threads of its parent held.
     pub(super) fn forget(&self) {
-        self.word.store(0, Ordering::Relaxed);
+        self.word.store(NOBODY, Ordering::Relaxed);
     }
 
     fn foreign(&self) -> MutexGuard<'_, Option<F>> {
@@ -159,15 +154,17 @@ mod loom_tests {
     use loom::sync::Arc;
     use loom::thread;
 
+    const TAG: u16 = 5;
+
     const fn word(generation: u32) -> u64 {
-        pack(0, 0, generation)
+        pack(TAG, 0, generation)
     }
 
     /// Of three tasks in one slot only the second is ever current.
     #[test]
     fn loom_a_task_that_never_was_current_is_never_found() {
         loom::model(|| {
-            let shared = Arc::new((CurrentTask::<u32>::new(), Public::new()));
+            let shared = Arc::new((CurrentTask::<u32>::new(TAG), Public::new()));
             let reader = {
                 let shared = shared.clone();
                 thread::spawn(move || shared.0.find(|_| Some(shared.1.pending()?.0)))
@@ -202,7 +199,7 @@ mod loom_tests {
     #[test]
     fn loom_while_tasks_are_swapped_one_of_them_is_found() {
         loom::model(|| {
-            let shared = Arc::new((CurrentTask::<u32>::new(), [Public::new(), Public::new()]));
+            let shared = Arc::new((CurrentTask::<u32>::new(TAG), [Public::new(), Public::new()]));
             let (current, slots) = &*shared;
             let arena = |index| Current::Arena {
                 index,

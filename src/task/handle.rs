@@ -252,6 +252,16 @@ impl RawTask {
     }
 }
 
+impl RawTask {
+    /// Nobody awaits the pending task any more.
+    #[inline(never)]
+    fn detach(&self) {
+        if let Some(joiner) = self.slot().take_joiner() {
+            drop_waker(joiner);
+        }
+    }
+}
+
 impl Drop for RawTask {
     #[inline]
     fn drop(&mut self) {
@@ -259,8 +269,8 @@ impl Drop for RawTask {
         slot.clear(HANDLE);
         if slot.has(DONE) {
             self.tasks.retire(slot);
-        } else if let Some(joiner) = slot.take_joiner() {
-            drop_waker(joiner);
+        } else {
+            self.detach();
         }
     }
 }

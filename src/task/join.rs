@@ -77,15 +77,24 @@ impl From<JoinError> for io::Error {
 impl<T> Future for Task<T> {
     type Output = Result<T, JoinError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let (wait, raw) = this.wait_and_raw();
-        if raw.done() {
-            if !wait.is_registered() && !raw.slot().has(TAKEN) {
-                return Poll::Ready(this.take(None));
-            }
+        if !raw.done() {
+            return this.poll_pending(cx);
+        }
+        if wait.is_registered() || raw.slot().has(TAKEN) {
             return this.poll_done_task();
         }
+        Poll::Ready(this.take(None))
+    }
+}
+
+impl<T> Task<T> {
+    #[inline(never)]
+    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        let (wait, raw) = self.wait_and_raw();
         let slot = raw.slot();
         if let Some(current) = wait.suspend_join_plainly(cx, raw.tasks(), slot) {
             assert!(
@@ -95,12 +104,11 @@ impl<T> Future for Task<T> {
             raw.set_joiner(cx.waker());
             return Poll::Pending;
         }
-        this.poll_otherwise(cx)
+        self.poll_otherwise(cx)
     }
-}
 
-impl<T> Task<T> {
     /// The task has ended, and was awaited before.
+    #[inline(never)]
     fn poll_done_task(&mut self) -> Poll<Result<T, JoinError>> {
         let (wait, raw) = self.wait_and_raw();
         let forwarded = wait.finish_join()?;

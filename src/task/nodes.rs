@@ -208,7 +208,7 @@ impl Nodes {
     }
 
     /// Makes a node, first in the list of `slot`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn register(&self, slot: &Header, waker: Option<Waker>, what: Noted) -> u32 {
         let head = slot.nodes().get();
         let node = Node {

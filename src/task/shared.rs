@@ -30,7 +30,7 @@ impl Shared {
         Arc::new(Self {
             loop_id,
             chunks,
-            current: CurrentTask::new(),
+            current: CurrentTask::new(loop_id.tag()),
             names: Mutex::new(HashMap::new()),
         })
     }

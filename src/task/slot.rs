@@ -270,24 +270,25 @@ impl Header {
         flags
     }
 
-    /// Nobody needs the task any more; the slot may be freed after this.
+    /// Nobody needs the task any more, and its [`Cold`] was taken; the slot may be freed after this.
     #[inline]
     pub(super) fn vacate(&self) {
         let private = &self.private;
         private.word.set(next_generation(private.word.get()));
         self.set_kept(0);
-        if self.cold().is_some() {
-            // SAFETY: one thread, and `cold` and `cold_or_new` lend only to callers that hold the
-            // task pending or its handle; neither is the case any more.
-            let cold = unsafe { (*private.cold.get()).take() };
-            drop(cold);
-        }
+    }
+
+    /// Of a task that is done and without a handle.
+    pub(super) fn take_cold(&self) -> Option<Box<Cold>> {
+        // SAFETY: one thread, and `cold` and `cold_or_new` lend only to callers that hold the
+        // task pending or its handle; neither is the case any more.
+        unsafe { (*self.private.cold.get()).take() }
     }
 
     #[inline]
     pub(super) fn cold(&self) -> Option<&Cold> {
         // SAFETY: one thread; the box is only replaced by `cold_or_new` while there is none, and
-        // only taken by `vacate`.
+        // only taken by `take_cold`.
         unsafe { (*self.private.cold.get()).as_deref() }
     }
 

@@ -18,7 +18,7 @@
 
 use super::arena::NONE;
 use super::body::TaskVTable;
-use super::context::{self, Outer};
+use super::context::{self, Outer, Vars};
 use super::loop_exit::{LoopExit, is_loop_exit};
 use super::registry::TaskRef;
 use super::report::Report;
@@ -42,8 +42,13 @@ impl Tasks {
     /// # Panics
     /// With a [`LoopExit`] that the body let go: the task is ended, and the run of the loop is to
     /// be left. Also when the reporter panics.
-    #[inline]
     pub fn step(self: &Rc<Self>, index: u32, generation: u32) {
+        self.step_inline(index, generation);
+    }
+
+    /// As `step`, for the iteration.
+    #[inline(always)]
+    pub(crate) fn step_inline(self: &Rc<Self>, index: u32, generation: u32) {
         let Some(slot) = self.arena.get(index) else {
             return;
         };
@@ -167,7 +172,7 @@ impl Tasks {
         match self.drop_body(slot) {
             Ok(()) => {
                 self.leave_step(slot, outer);
-                self.end(slot, CANCELLED);
+                self.end_otherwise(slot, CANCELLED);
             }
             Err(payload) => self.step_panicked(slot, outer, payload, None),
         }
@@ -188,17 +193,17 @@ impl Tasks {
         }
         if !is_loop_exit(&*payload) {
             slot.cold_or_new().payload.set(Some(payload));
-            return self.end(slot, PANICKED);
+            return self.end_otherwise(slot, PANICKED);
         }
         // The task keeps a mark of it, the value leaves the loop.
         let mark: Payload = Box::new(LoopExit(Box::new(())));
         slot.cold_or_new().payload.set(Some(mark));
-        self.end(slot, PANICKED);
+        self.end_otherwise(slot, PANICKED);
         resume_unwind(payload);
     }
 
     /// The task is done. Last comes what runs code of others.
-    #[inline]
+    #[inline(always)]
     fn end(&self, slot: &Header, how: u32) {
         if slot.nodes().get() != NONE {
             self.nodes.orphan(slot);
@@ -214,6 +219,11 @@ impl Tasks {
             0 => self.retire(slot),
             _ => self.end_calling(slot, flags),
         }
+    }
+
+    #[cold]
+    fn end_otherwise(&self, slot: &Header, how: u32) {
+        self.end(slot, how);
     }
 
     /// A done task whose handle is gone: an unread panic is reported, an unread output is dropped,
@@ -255,11 +265,21 @@ impl Tasks {
     #[inline]
     fn free(&self, slot: &Header, vtable: &TaskVTable) {
         let context = slot.context().take();
+        if slot.cold().is_some() || !context.is_none() {
+            return self.free_in_full(slot, vtable, context);
+        }
         slot.vacate();
         self.arena.free(slot, &vtable.room);
-        if !context.is_none() {
-            self.guard_drop(|| drop(context));
-        }
+    }
+
+    /// What the task had besides goes too; code of others runs when the slot is free.
+    #[inline(never)]
+    fn free_in_full(&self, slot: &Header, vtable: &TaskVTable, context: Vars) {
+        let cold = slot.take_cold();
+        slot.vacate();
+        self.arena.free(slot, &vtable.room);
+        drop(cold);
+        self.guard_drop(|| drop(context));
     }
 
     #[cold]
@@ -297,7 +317,7 @@ impl Tasks {
             before => before,
         });
         // Neither a panic of the body's drop nor one of a joiner's waker stops the closing.
-        self.guard_drop(|| self.end(slot, CANCELLED));
+        self.guard_drop(|| self.end_otherwise(slot, CANCELLED));
         if let Err(payload) = dropped {
             self.report(Report::dropping(payload));
         }

@@ -101,7 +101,7 @@ fn give_otherwise(waker: &Waker) -> Result<(), Cancelled> {
 fn pass() -> Result<(), Cancelled> {
     let kept = running::with(|tasks| {
         tasks
-            .and_then(Tasks::waiting_slot)
+            .and_then(Tasks::current_slot)
             .is_some_and(|slot| slot.kept() != 0)
     });
     if kept { pass_kept() } else { Ok(()) }
