@@ -49,6 +49,8 @@ pub struct BaseEventLoop {
     executor: RefCell<Threads>,
     close_deadline: Cell<Duration>,
     task_factory: RefCell<Option<TaskFactory>>,
+    /// It is the loop that the program sees.
+    alone: Cell<bool>,
 }
 
 impl BaseEventLoop {
@@ -80,7 +82,20 @@ impl BaseEventLoop {
             )),
             close_deadline: Cell::new(CLOSE_DEADLINE),
             task_factory: RefCell::default(),
+            alone: Cell::new(false),
         }
+    }
+
+    /// No loop wraps this one.
+    pub(crate) fn stands_alone(&self) {
+        self.alone.set(true);
+        self.update_direct();
+    }
+
+    /// Tasks are made without asking the loop while there is nothing to ask for.
+    fn update_direct(&self) {
+        let plain = self.task_factory.borrow().is_none() && !self.core.debug.get();
+        self.core.tasks.set_direct(self.alone.get() && plain);
     }
 
     /// Begins a run whose iterations the caller drives, where another loop is in charge of the
@@ -218,7 +233,7 @@ impl AbstractEventLoop for BaseEventLoop {
         self.check_thread()?;
         let origin = origin(callback);
         let key = self.core.schedule(callback);
-        Ok(Handle::new(self.core.clone(), key, None, origin))
+        Ok(Handle::new(self.core.clone(), key, Some(origin)))
     }
 
     fn call_at_dyn(
@@ -231,8 +246,8 @@ impl AbstractEventLoop for BaseEventLoop {
         let origin = origin(callback);
         let key = self.core.callbacks.insert(callback);
         let timer = self.core.push_timer(when, key);
-        let handle = Handle::new(self.core.clone(), key, Some(timer), origin);
-        Ok(TimerHandle::new(handle, when))
+        let handle = Handle::new(self.core.clone(), key, Some(origin));
+        Ok(TimerHandle::new(handle, timer))
     }
 
     #[inline]
@@ -244,8 +259,8 @@ impl AbstractEventLoop for BaseEventLoop {
         self.core.check_closed()?;
         self.check_thread()?;
         let (key, timer) = self.core.push_bell(when, plain);
-        let handle = Handle::new(self.core.clone(), key, Some(timer), Origin::of_bell());
-        Ok(TimerHandle::new(handle, when))
+        let handle = Handle::new(self.core.clone(), key, None);
+        Ok(TimerHandle::new(handle, timer))
     }
 
     fn call_soon_threadsafe_dyn(&self, callback: ThreadSafeHandle) -> Result<(), LoopError> {
@@ -289,6 +304,7 @@ impl AbstractEventLoop for BaseEventLoop {
 
     fn set_task_factory(&self, factory: Option<TaskFactory>) {
         let old = self.task_factory.replace(factory);
+        self.update_direct();
         drop(old);
     }
 
@@ -404,6 +420,7 @@ impl AbstractEventLoop for BaseEventLoop {
 
     fn set_debug(&self, debug: bool) {
         self.core.set_debug(debug);
+        self.update_direct();
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Origin {
 
 impl Origin {
     /// That of every bell.
-    #[inline]
+    #[cold]
     pub(super) fn of_bell() -> Self {
         Self {
             name: std::any::type_name::<Bell>(),
@@ -80,22 +80,17 @@ impl HandleOwner for Callbacks {
 pub struct Handle {
     owner: Rc<dyn HandleOwner>,
     key: CallKey,
-    timer: Option<TimerId>,
     cancelled: Cell<bool>,
-    origin: Origin,
+    /// `None`: a bell's.
+    origin: Option<Origin>,
 }
 
 impl Handle {
-    pub(super) fn new(
-        owner: Rc<dyn HandleOwner>,
-        key: CallKey,
-        timer: Option<TimerId>,
-        origin: Origin,
-    ) -> Self {
+    #[inline]
+    pub(super) fn new(owner: Rc<dyn HandleOwner>, key: CallKey, origin: Option<Origin>) -> Self {
         Self {
             owner,
             key,
-            timer,
             cancelled: Cell::new(false),
             origin,
         }
@@ -108,14 +103,18 @@ impl Handle {
             name: callbacks.name(key).unwrap_or_default(),
             created: callbacks.created(key).unwrap_or(Location::caller()),
         };
-        Self::new(callbacks.clone(), key, None, origin)
+        Self::new(callbacks.clone(), key, Some(origin))
     }
 
     /// Cancels the callback: it does not run, and what it captured is dropped at once. Harmless when
     /// it ran already or was cancelled before.
     pub fn cancel(&self) {
+        self.cancel_at(None);
+    }
+
+    fn cancel_at(&self, timer: Option<TimerId>) {
         if !self.cancelled.replace(true) {
-            self.owner.cancel_callback(self.key, self.timer);
+            self.owner.cancel_callback(self.key, timer);
         }
     }
 
@@ -134,21 +133,17 @@ impl Handle {
     pub fn get_context(&self) -> Option<Context> {
         self.owner.callback_context(self.key)
     }
+
+    fn text(&self) -> String {
+        let origin = self.origin.unwrap_or_else(Origin::of_bell);
+        origin.text(self.owner.is_debug())
+    }
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.timer.is_some() {
-            "TimerHandle"
-        } else {
-            "Handle"
-        };
         let cancelled = if self.cancelled() { " cancelled" } else { "" };
-        write!(f, "<{kind}{cancelled}")?;
-        if let Some(timer) = self.timer {
-            write!(f, " when={}ns", timer.when)?;
-        }
-        write!(f, " {}>", self.origin.text(self.owner.is_debug()))
+        write!(f, "<Handle{cancelled} {}>", self.text())
     }
 }
 
@@ -157,40 +152,36 @@ impl fmt::Debug for Handle {
 /// Ordered by deadline. Dropping the handle does not cancel the callback.
 pub struct TimerHandle {
     handle: Handle,
-    when: u64,
+    timer: TimerId,
 }
 
 impl TimerHandle {
-    pub(super) fn new(handle: Handle, when: u64) -> Self {
-        Self { handle, when }
+    #[inline]
+    pub(super) fn new(handle: Handle, timer: TimerId) -> Self {
+        Self { handle, timer }
     }
 
     /// The handle of a callback that waits in `callbacks` for that time, for a loop of your own: its
     /// timer entry finds the callback gone when it was cancelled.
     #[track_caller]
     pub fn of(callbacks: &Rc<Callbacks>, key: CallKey, when: u64) -> Self {
-        Self::new(Handle::of(callbacks, key), when)
+        Self::new(Handle::of(callbacks, key), TimerId::of_others(when))
     }
 
     /// The deadline, in nanoseconds of the loop's clock.
     pub fn when(&self) -> u64 {
-        self.when
+        self.timer.when
     }
 
     /// As [`Handle::cancel`].
     pub fn cancel(&self) {
-        self.handle.cancel();
+        self.handle.cancel_at(Some(self.timer));
     }
 
-    /// Cancels a timer whose handle goes with it.
+    /// Cancels a timer whose handle nobody looks at any more.
     #[inline]
-    pub(super) fn discard(self) {
-        let Handle {
-            owner, key, timer, ..
-        } = self.handle;
-        if let Some(timer) = timer {
-            owner.discard_timer(key, timer);
-        }
+    pub(super) fn discard(&self) {
+        self.handle.owner.discard_timer(self.handle.key, self.timer);
     }
 
     /// As [`Handle::cancelled`].
@@ -211,14 +202,16 @@ impl TimerHandle {
 
 impl fmt::Debug for TimerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.handle.fmt(f)
+        let cancelled = if self.cancelled() { " cancelled" } else { "" };
+        let (when, text) = (self.when(), self.handle.text());
+        write!(f, "<TimerHandle{cancelled} when={when}ns {text}>")
     }
 }
 
 /// Equal when deadline, callback and cancelled flag are.
 impl PartialEq for TimerHandle {
     fn eq(&self, other: &Self) -> bool {
-        self.when == other.when
+        self.when() == other.when()
             && self.handle.key == other.handle.key
             && Rc::ptr_eq(&self.handle.owner, &other.handle.owner)
             && self.cancelled() == other.cancelled()
@@ -228,7 +221,7 @@ impl PartialEq for TimerHandle {
 impl PartialOrd for TimerHandle {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         use std::cmp::Ordering;
-        match self.when.cmp(&other.when) {
+        match self.when().cmp(&other.when()) {
             Ordering::Equal if self != other => None,
             order => Some(order),
         }
@@ -238,6 +231,6 @@ impl PartialOrd for TimerHandle {
 /// The deadline alone decides, as in asyncio.
 impl std::hash::Hash for TimerHandle {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.when.hash(state);
+        self.when().hash(state);
     }
 }

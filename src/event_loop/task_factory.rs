@@ -4,7 +4,7 @@ use super::abstract_event_loop::AbstractEventLoop;
 use super::error::LoopError;
 use super::ext::EventLoopExt;
 use super::running::get_running_loop;
-use crate::task::{RawTask, Task, TaskBody, TaskOptions};
+use crate::task::{RawTask, Task, TaskBody, TaskOptions, create_task_directly};
 use std::future::Future;
 use std::rc::Rc;
 
@@ -28,7 +28,10 @@ pub type TaskFactory = Rc<
 /// ```
 #[track_caller]
 pub fn create_task<F: Future + 'static>(future: F) -> Task<F::Output> {
-    create_task_with(future, TaskOptions::default())
+    match create_task_directly(future) {
+        Ok(task) => task,
+        Err(future) => create_task_with(future, TaskOptions::default()),
+    }
 }
 
 /// As [`create_task`], with a name, a context or an eager start.

@@ -136,10 +136,9 @@ impl Future for Sleep {
 
 impl Sleep {
     fn end(&mut self) {
-        if let SleepState::Waiting { timer, .. } =
-            std::mem::replace(&mut self.state, SleepState::Done)
-        {
+        if let SleepState::Waiting { timer, .. } = &self.state {
             timer.discard();
+            self.state = SleepState::Done;
         }
     }
 }

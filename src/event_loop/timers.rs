@@ -59,6 +59,13 @@ pub(super) struct TimerId {
     sequence: u64,
 }
 
+impl TimerId {
+    /// Of an entry that another loop keeps, in its own way.
+    pub(super) const fn of_others(when: u64) -> Self {
+        Self { when, sequence: 0 }
+    }
+}
+
 impl Timers {
     #[inline]
     pub(super) fn push(&mut self, when: u64, key: CallKey) -> TimerId {

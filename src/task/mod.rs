@@ -109,6 +109,7 @@ pub use registry::{
     leave_task, register_task, swap_current_task, unregister_task,
 };
 pub use report::{Report, panic_message};
+pub(crate) use running::create_task_directly;
 pub use running::{AlreadyRunning, Entered, running_loop_id};
 pub use scope::{Canceller, Scope, ScopeGuard};
 pub use table::{Closed, MAX_LOOPS, Remote, RemoteCall};

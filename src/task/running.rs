@@ -4,11 +4,13 @@
 //! alive; a forgotten guard leaks its loop, so that holds then too. The thread-local has no
 //! destructor and can be read while the thread ends.
 
+use super::handle::Task;
 use super::id::LoopId;
 use super::tasks::Tasks;
 use crate::sys::fork;
 use std::cell::Cell;
 use std::fmt;
+use std::future::Future;
 use std::ptr::null;
 use std::rc::Rc;
 use std::sync::Once;
@@ -54,6 +56,19 @@ pub(super) fn owned() -> Option<Rc<Tasks>> {
             Rc::from_raw(tasks)
         }
     })
+}
+
+/// Makes a task of the loop that runs on this thread, if it lets tasks be made without asking it; else
+/// gives the future back.
+#[inline]
+pub(crate) fn create_task_directly<F: Future + 'static>(future: F) -> Result<Task<F::Output>, F> {
+    match with(|tasks| tasks.is_some_and(Tasks::is_direct))
+        .then(owned)
+        .flatten()
+    {
+        Some(tasks) => Ok(tasks.create_plainly(future)),
+        None => Err(future),
+    }
 }
 
 /// The loop that runs on this thread.

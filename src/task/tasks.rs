@@ -97,6 +97,8 @@ pub struct Tasks {
     id: LoopId,
     pub(super) live: Cell<usize>,
     pub(super) closed: Cell<bool>,
+    /// Its loop need not be asked for a task without options.
+    direct: Cell<bool>,
     next_id: Cell<u64>,
     last_id: Cell<u64>,
     host: Rc<dyn TaskHost>,
@@ -137,6 +139,7 @@ impl Tasks {
             id,
             live: Cell::new(0),
             closed: Cell::new(false),
+            direct: Cell::new(false),
             next_id: Cell::new(0),
             last_id: Cell::new(0),
             host,
@@ -205,17 +208,13 @@ impl Tasks {
         body: &mut B,
         options: &mut TaskOptions,
     ) -> RawTask {
-        let vtable = body.vtable();
-        let slot = self.arena.alloc(&vtable.room);
-        // SAFETY: the arena gave a place of this layout.
-        unsafe { body.write(slot.body()) };
-        let id = self.next_task_id();
-        slot.begin(self.tag(), id, vtable, SCHEDULED | HANDLE);
-        self.live.set(self.live.get() + 1);
-        slot.context().set(match &options.context {
-            None => Vars::inherit(),
-            Some(given) => given.vars(),
-        });
+        let slot = self.begin(
+            body,
+            match &options.context {
+                None => Vars::inherit(),
+                Some(given) => given.vars(),
+            },
+        );
         if options.name.is_some() || options.quiet || options.created.is_some() {
             self.describe(slot, options);
         }
@@ -223,10 +222,52 @@ impl Tasks {
         if options.eager_start == Some(true) || self.closed.get() {
             self.start_specially(slot);
         } else {
-            self.ready
-                .push(ReadyEntry::task(slot.index(), slot.generation()));
+            self.queue_new(slot);
         }
         task
+    }
+
+    /// A task with its handle; its first step is to be queued.
+    #[inline(always)]
+    fn begin<B: TaskBody + ?Sized>(&self, body: &mut B, context: Vars) -> &Header {
+        let vtable = body.vtable();
+        let slot = self.arena.alloc(&vtable.room);
+        // SAFETY: the arena gave a place of this layout.
+        unsafe { body.write(slot.body()) };
+        let id = self.next_task_id();
+        slot.begin(self.tag(), id, vtable, SCHEDULED | HANDLE);
+        self.live.set(self.live.get() + 1);
+        slot.context().set(context);
+        slot
+    }
+
+    #[inline]
+    fn queue_new(&self, slot: &Header) {
+        self.ready
+            .push(ReadyEntry::task(slot.index(), slot.generation()));
+    }
+
+    /// Whether [`create_task_directly`](super::create_task_directly) need not ask the loop: nothing
+    /// wraps it, and it does nothing else for a new task.
+    pub fn set_direct(&self, direct: bool) {
+        self.direct.set(direct && !self.closed.get());
+    }
+
+    #[inline]
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct.get()
+    }
+
+    /// As `create_task`, without options.
+    #[inline]
+    pub(super) fn create_plainly<F: Future + 'static>(
+        self: Rc<Self>,
+        future: F,
+    ) -> Task<F::Output> {
+        let slot = self.begin(&mut FutureBody::new(future), Vars::inherit());
+        self.queue_new(slot);
+        let slot = NonNull::from(slot);
+        Task::trust(RawTask::new(self, slot))
     }
 
     #[cold]
@@ -250,8 +291,7 @@ impl Tasks {
         } else if running::is(self) {
             self.step_eagerly(slot);
         } else {
-            self.ready
-                .push(ReadyEntry::task(slot.index(), slot.generation()));
+            self.queue_new(slot);
         }
     }
 
@@ -417,6 +457,7 @@ impl Tasks {
         if self.closed.replace(true) {
             return;
         }
+        self.direct.set(false);
         let unheard = self.entry.inbox.close();
         table::silence(self.entry);
         for sent in unheard {

@@ -11,7 +11,9 @@ use ringloop::driver::DriverKind as Kind;
 use ringloop::event_loop::{ExceptionContext, try_get_running_loop};
 use ringloop::task::exit_loop;
 use ringloop::transport::DefaultTransports;
-use ringloop::{AbstractEventLoop, BaseEventLoop, Builder, EventLoopExt, get_running_loop};
+use ringloop::{
+    AbstractEventLoop, BaseEventLoop, Builder, EventLoopExt, create_task, get_running_loop,
+};
 use uring_tests::order::{Dropped, Order};
 use uring_tests::tasks::exited;
 use uring_tests::watch::{Told, Watch};
@@ -229,6 +231,24 @@ on_both_drivers! {
             assert_eq!(l.get_debug(), !debug);
             l.close().unwrap();
         }
+    }
+
+    /// For tasks that are made in the next moment, on a loop that runs.
+    fn dbg_01_debug_mode_may_change_at_any_time(kind: DriverKind) {
+        let l = Builder::new().driver(kind).build().unwrap();
+        let inside = l.clone();
+        let outcome = l.run_until_complete(async move {
+            for debug in [false, true, false] {
+                inside.set_debug(debug);
+                let line = line!() + 1;
+                let task = create_task(async {});
+                let place = format!(" created at {}:{line}:", file!());
+                assert_eq!(format!("{task:?}").contains(&place), debug);
+                task.await.unwrap();
+            }
+        });
+        outcome.unwrap();
+        l.close().unwrap();
     }
 
     fn dbg_02_the_default_comes_from_the_environment(kind: DriverKind) {
