@@ -249,7 +249,7 @@ impl Tasks {
 
     /// Whether [`create_task_directly`](super::create_task_directly) need not ask the loop: nothing
     /// wraps it, and it does nothing else for a new task.
-    pub fn set_direct(&self, direct: bool) {
+    pub(crate) fn set_direct(&self, direct: bool) {
         self.direct.set(direct && !self.closed.get());
     }
 
