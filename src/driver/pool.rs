@@ -203,7 +203,8 @@ impl Pool {
     pub(crate) fn grow(&self, circulating: usize) -> bool {
         let size = self.size.get();
         let count = SEGMENT_BUFFERS.min(self.limit - size);
-        if count == 0 || size - self.lent.get() >= circulating {
+        // To the nearest segment.
+        if count == 0 || size - self.lent.get() + SEGMENT_BUFFERS / 2 >= circulating {
             return false;
         }
         let segment = Segment::new(size as u16, self.shared.clone());

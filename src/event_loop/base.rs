@@ -86,16 +86,17 @@ impl BaseEventLoop {
         }
     }
 
-    /// No loop wraps this one.
-    pub(crate) fn stands_alone(&self) {
+    /// No loop wraps this one, from now on.
+    pub(crate) fn stand_alone(&self) {
         self.alone.set(true);
         self.update_direct();
     }
 
-    /// Tasks are made without asking the loop while there is nothing to ask for.
-    fn update_direct(&self) {
+    /// Tasks are made without asking the loop while it runs and there is nothing to ask for.
+    pub(super) fn update_direct(&self) {
+        let alone = self.alone.get() && self.is_running();
         let plain = self.task_factory.borrow().is_none() && !self.core.debug.get();
-        self.core.tasks.set_direct(self.alone.get() && plain);
+        self.core.tasks.set_direct(alone && plain);
     }
 
     /// Begins a run whose iterations the caller drives, where another loop is in charge of the

@@ -234,3 +234,25 @@ impl std::hash::Hash for TimerHandle {
         self.when().hash(state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::CallOnce;
+
+    /// As of a sleep that was cancelled, on a loop of one's own.
+    #[test]
+    fn a_discarded_timer_of_another_loop_drops_its_callback() {
+        let callbacks = Rc::new(Callbacks::new());
+        let captured = Rc::new(());
+        let kept = captured.clone();
+        let key = callbacks.insert(&mut CallOnce::new(move || drop(kept)));
+        let timer = TimerHandle::of(&callbacks, key, 5);
+        assert!(timer.is_waiting());
+        timer.discard();
+        assert!(!timer.is_waiting());
+        assert_eq!(Rc::strong_count(&captured), 1);
+        timer.discard();
+        assert!(format!("{timer:?}").starts_with("<TimerHandle when=5ns "));
+    }
+}

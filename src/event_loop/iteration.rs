@@ -37,6 +37,14 @@ const TIMER_SLACK: u64 = 50_000;
 /// In debug mode, a callback or step that takes as long is reported: 100 ms.
 pub(super) const SLOW_CALLBACK: u64 = 100_000_000;
 
+#[inline]
+fn call_key(entry: &ReadyEntry) -> CallKey {
+    CallKey {
+        index: entry.index,
+        generation: entry.generation,
+    }
+}
+
 impl Core {
     /// # Errors
     /// When the driver is broken for good.
@@ -276,15 +284,12 @@ impl Core {
 
     #[inline(always)]
     fn run(self: &Rc<Self>, entry: ReadyEntry) {
-        let ReadyEntry {
-            index, generation, ..
-        } = entry;
         match entry.kind {
-            Kind::Task => self.tasks.step_inline(index, generation),
+            Kind::Task => self.tasks.step_inline(entry.index, entry.generation),
             // A copy, so that entries of the other kinds need not stand in memory.
             Kind::Completion => self.complete(entry.taken()),
-            Kind::Bell => self.ring(CallKey { index, generation }),
-            Kind::Callback => self.run_callback(CallKey { index, generation }),
+            Kind::Bell => self.ring(call_key(&entry)),
+            Kind::Callback => self.run_callback(call_key(&entry)),
         }
     }
 
@@ -341,10 +346,7 @@ impl Core {
             Kind::Completion => "a completion".to_owned(),
             Kind::Bell => "a timer".to_owned(),
             Kind::Callback => {
-                let ReadyEntry {
-                    index, generation, ..
-                } = entry;
-                let name = self.callbacks.name(CallKey { index, generation });
+                let name = self.callbacks.name(call_key(&entry));
                 name.unwrap_or_default().to_owned()
             }
         };

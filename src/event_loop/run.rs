@@ -37,6 +37,7 @@ impl<'a> Run<'a> {
         let entered = base.core.tasks.enter();
         let entered = entered.map_err(|_| LoopError::AnotherRunning)?;
         base.thread.set(Some(std::thread::current().id()));
+        base.update_direct();
         Ok(Self {
             base,
             _entered: entered,
@@ -62,6 +63,7 @@ impl<'a> Run<'a> {
 impl Drop for Run<'_> {
     fn drop(&mut self) {
         self.base.thread.set(None);
+        self.base.update_direct();
         self.base.core.stopping.set(false);
     }
 }

@@ -134,7 +134,7 @@ impl Builder {
         let event_loop = Rc::new_cyclic(|me: &Weak<BaseEventLoop>| {
             BaseEventLoop::new(driver, transports, me.clone())
         });
-        event_loop.stands_alone();
+        event_loop.stand_alone();
         if let Some(debug) = self.debug {
             event_loop.set_debug(debug);
         }

@@ -239,6 +239,14 @@ impl RawTask {
         }
     }
 
+    /// Nobody awaits the pending task any more.
+    #[inline(never)]
+    fn detach(&self) {
+        if let Some(joiner) = self.slot().take_joiner() {
+            drop_waker(joiner);
+        }
+    }
+
     /// Who awaits is called in its turn among the done callbacks: from its first await on.
     #[inline]
     fn note_joiner(&self, began: bool) {
@@ -248,16 +256,6 @@ impl RawTask {
             && let Some(cold) = slot.cold()
         {
             cold.callbacks.borrow_mut().note_joiner();
-        }
-    }
-}
-
-impl RawTask {
-    /// Nobody awaits the pending task any more.
-    #[inline(never)]
-    fn detach(&self) {
-        if let Some(joiner) = self.slot().take_joiner() {
-            drop_waker(joiner);
         }
     }
 }

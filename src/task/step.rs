@@ -272,14 +272,13 @@ impl Tasks {
         self.arena.free(slot, &vtable.room);
     }
 
-    /// What the task had besides goes too; code of others runs when the slot is free.
+    /// What the task had besides goes too, when the slot is free: it may be code of others.
     #[inline(never)]
     fn free_in_full(&self, slot: &Header, vtable: &TaskVTable, context: Vars) {
         let cold = slot.take_cold();
         slot.vacate();
         self.arena.free(slot, &vtable.room);
-        drop(cold);
-        self.guard_drop(|| drop(context));
+        self.guard_drop(|| drop((cold, context)));
     }
 
     #[cold]

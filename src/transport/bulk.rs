@@ -1,9 +1,9 @@
 //! What only a transport needs whose socket was full once, or that was given more than its high-water
 //! mark in one iteration: among what is rare, and it stays there.
 //!
-//! It knows the send that waits for the socket, and how far the socket is trusted. One that took more
-//! than the high-water mark at once in the last iterations may take twice as much in the next: a write that
-//! it does not take then is noticed at the end of the iteration.
+//! It knows the send that waits for the socket, and how much the socket took at once in the last
+//! iterations. Where that was more than the high-water mark, it is trusted to take twice as much: a write
+//! that it does not take then is noticed at the end of the iteration.
 
 use super::flags::Flag;
 use super::socket::SocketTransport;
@@ -17,9 +17,9 @@ const MAX_TRUST: usize = 512 * 1024;
 pub(super) struct Bulk {
     /// The send that waits for the socket, and the bytes it has left.
     waiting: Option<(Key, usize)>,
-    /// Bytes that the socket may take at once in this iteration.
-    trusted: usize,
-    /// Bytes that it took at once in this iteration, so far: all that there were.
+    /// Bytes that the socket took at once in the last iterations that sent any, all that there were.
+    took: usize,
+    /// The same in this iteration, so far.
     taken: usize,
 }
 
@@ -55,9 +55,15 @@ impl SocketTransport {
         waiting.map_or(0, |(_, left)| left)
     }
 
-    /// How many bytes the socket is trusted to take at once.
-    pub(super) fn trusted(&self) -> usize {
-        self.bulk(|bulk| bulk.trusted).unwrap_or(0)
+    /// How many bytes may wait for the end of the iteration untried.
+    pub(super) fn trusted(&self, high: usize) -> usize {
+        let took = self.bulk(|bulk| bulk.took).unwrap_or(0);
+        // A mark of 0 asks to be told when anything waits: that is tried, not trusted.
+        if high == 0 || took <= high {
+            high
+        } else {
+            (2 * took).min(MAX_TRUST).max(high)
+        }
     }
 
     /// The socket took `sent` bytes at once, all that there were.
@@ -71,13 +77,13 @@ impl SocketTransport {
     pub(super) fn trust(&self, sent: usize) {
         self.bulk(|bulk| {
             let taken = std::mem::take(&mut bulk.taken) + sent;
-            let faded = bulk.trusted - bulk.trusted / 32;
-            bulk.trusted = (2 * taken).min(MAX_TRUST).max(faded);
+            let faded = bulk.took - bulk.took / 32;
+            bulk.took = taken.min(MAX_TRUST).max(faded);
         });
     }
 
     /// The socket is full.
     pub(super) fn went_partly(&self) {
-        self.bulk(|bulk| (bulk.taken, bulk.trusted) = (0, 0));
+        self.bulk(|bulk| (bulk.taken, bulk.took) = (0, 0));
     }
 }

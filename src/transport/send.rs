@@ -14,7 +14,7 @@
 //! enter a send that waits: what the first try did not take is copied.
 //!
 //! More than the high-water mark is tried at once, so that `pause_writing` comes inside the write,
-//! except that a socket which took more in the last iterations is trusted to do so again (see
+//! except that a socket which took more in the last iterations is trusted with twice as much (see
 //! [`bulk`](super::bulk)). With a high-water mark of 0 every write is tried. What an inline send carries
 //! counts as sent until the socket says otherwise.
 
@@ -97,10 +97,7 @@ impl SocketTransport {
 
     #[inline(never)]
     fn judge(&self, total: usize) {
-        let high = self.limits().high;
-        // A mark of 0 asks to be told when anything waits: that is tried, not trusted.
-        let trusted = if high == 0 { 0 } else { self.trusted() };
-        if total + self.left() > high.max(trusted) {
+        if total + self.left() > self.trusted(self.limits().high) {
             self.send_now_or_pause();
         }
     }

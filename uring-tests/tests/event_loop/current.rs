@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringloop::task::{TaskOptions, current, current_task};
 use ringloop::{
-    Builder, EventLoopExt, LoopError, block_on, get_running_loop, try_get_running_loop,
+    Builder, EventLoopExt, LoopError, block_on, create_task, get_running_loop, try_get_running_loop,
 };
 use uring_tests::order::{Dropped, Order};
 use uring_tests::tasks::{me, panic_of};
@@ -36,6 +36,17 @@ on_both_drivers! {
         });
         assert_eq!(order.take(), [true; 3]);
         assert_eq!(try_get_running_loop().err(), Some(LoopError::NoRunningLoop));
+    }
+
+    /// Whose tasks are entered, without a run, makes none.
+    fn cur_01_a_loop_whose_tasks_are_entered_does_not_run(kind: DriverKind) {
+        let l = Builder::new().driver(kind).debug(false).build().unwrap();
+        let entered = l.core().unwrap().tasks().enter().unwrap();
+        assert_eq!(panic_of(|| create_task(async {})), "no running event loop");
+        drop(entered);
+        l.run_until_complete(async { create_task(async {}).await.unwrap() }).unwrap();
+        assert_eq!(panic_of(|| create_task(async {})), "no running event loop");
+        l.close().unwrap();
     }
 
     /// It can run a loop of its own, and the parent's goes on as if nothing had happened.

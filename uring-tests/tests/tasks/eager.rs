@@ -104,6 +104,28 @@ on_both_drivers! {
         });
     }
 
+    /// Whatever debug mode does meanwhile, which has tasks made another way, too.
+    fn tfc_01_the_factory_is_asked_from_when_it_is_set_until_it_goes(kind: DriverKind) {
+        lab(kind, |l| async move {
+            let asked = Rc::new(Cell::new(0));
+            for factory in [true, false, true] {
+                let count = asked.clone();
+                let counting: TaskFactory = Rc::new(move |l, body, options| {
+                    count.set(count.get() + 1);
+                    l.new_task_dyn(body, options)
+                });
+                l.event_loop.set_task_factory(factory.then_some(counting));
+                create_task(async {}).await.unwrap();
+                l.event_loop.set_debug(true);
+                l.event_loop.set_debug(false);
+                create_task(async {}).await.unwrap();
+                let expected = if factory { 2 } else { 0 };
+                assert_eq!(asked.take(), expected);
+            }
+            l.event_loop.set_task_factory(None);
+        });
+    }
+
     fn tfc_04_the_name_is_given_with_and_without_a_factory(kind: DriverKind) {
         lab(kind, |l| async move {
             let named = || create_task_with(async {}, TaskOptions::named("given"));

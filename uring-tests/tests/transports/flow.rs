@@ -285,6 +285,26 @@ on_both_drivers! {
         });
     }
 
+    /// Who never took more than the mark is told in the write, as ever.
+    fn flow_03_who_took_no_more_than_the_mark_is_not_trusted_above_it(kind: DriverKind) {
+        lab(kind, |lab| async move {
+            let (near, far) = clogged(&lab, Pair::Unix).await;
+            let transport = near.transport();
+            let piece = pattern(10_000);
+            transport.set_write_buffer_limits(Some(1_000), Some(0)).unwrap();
+            transport.write(&piece).unwrap();
+            lab.settle().await;
+            transport.set_write_buffer_limits(Some(15_000), Some(0)).unwrap();
+            for waits in [10_000, 0] {
+                transport.write(&piece).unwrap();
+                assert_eq!(transport.get_write_buffer_size(), waits);
+            }
+            far.transport().resume_reading();
+            finish(&near, &far).await;
+            assert!(far.data() == piece.repeat(3));
+        });
+    }
+
     /// Iterations in which it takes little make the trust smaller, until the piece is tried again.
     fn flow_03_trust_in_a_socket_fades(kind: DriverKind) {
         lab(kind, |lab| async move {
