@@ -336,6 +336,15 @@ impl Tasks {
     /// The wait goes; a mark it did not read is given back.
     #[inline]
     pub(super) fn remove_node(&self, index: u32) {
+        match self.nodes.remove_plain(index) {
+            Some((None, _)) => {}
+            Some((Some(_), scope)) => self.scopes.count_node(scope, -1),
+            None => self.remove_with_extra(index),
+        }
+    }
+
+    #[inline(never)]
+    fn remove_with_extra(&self, index: u32) {
         let removed = self.nodes.remove(index);
         if let Some(slot) = self.slot_of(removed.slot) {
             self.scopes.count_node(removed.scope, -1);

@@ -245,27 +245,44 @@ impl Nodes {
     }
 
     /// Unlinks a node and frees it. The waker is the caller's to drop.
-    #[inline]
+    #[inline(never)]
     pub(super) fn remove(&self, index: u32) -> Removed {
-        self.with(|Lists { nodes, extras }| {
+        let extra = self.with(|Lists { nodes, extras }| {
             let node = &mut nodes[index as usize];
-            let mut removed = Removed {
-                waker: None,
-                slot: node.slot.take(),
-                scope: node.scope,
-                marks: Marks::NONE,
-            };
-            if let Some(extra) = extras.get_mut(node.extra as usize) {
-                removed.waker = extra.waker.take();
-                removed.marks = std::mem::replace(&mut extra.marks, Marks::NONE);
-                extra.since = 0;
-                extra.next_free = self.free_extra.replace(node.extra);
-                node.extra = NONE;
-            }
-            let (prev, next) = (node.prev, node.next);
+            let at = std::mem::replace(&mut node.extra, NONE);
+            let extra = extras.get_mut(at as usize)?;
+            extra.since = 0;
+            extra.next_free = self.free_extra.replace(at);
+            let marks = std::mem::replace(&mut extra.marks, Marks::NONE);
+            Some((extra.waker.take(), marks))
+        });
+        let (waker, marks) = extra.unwrap_or((None, Marks::NONE));
+        let (slot, scope) = self.unlink(index);
+        Removed {
+            waker,
+            slot,
+            scope,
+            marks,
+        }
+    }
+
+    /// As `remove`, for a node with nothing but a slot and a scope. `None`: it has more, and stays.
+    #[inline]
+    pub(super) fn remove_plain(&self, index: u32) -> Option<(Option<NonNull<Header>>, u32)> {
+        let plain = self.update(index, |node| node.extra == NONE);
+        plain.then(|| self.unlink(index))
+    }
+
+    /// Takes a node out of its task's list, and frees it.
+    #[inline(always)]
+    fn unlink(&self, index: u32) -> (Option<NonNull<Header>>, u32) {
+        self.with(|Lists { nodes, .. }| {
+            let node = &mut nodes[index as usize];
+            let (prev, next, scope) = (node.prev, node.next, node.scope);
             node.next = self.free.replace(index);
-            let Some(slot) = removed.slot else {
-                return removed;
+            let slot = node.slot.take();
+            let Some(header) = slot else {
+                return (None, scope);
             };
             if next != NONE {
                 nodes[next as usize].prev = prev;
@@ -275,9 +292,9 @@ impl Nodes {
             } else {
                 // SAFETY: the slot stands in the arena of the same `Tasks` and never moves; headers
                 // are only borrowed shared.
-                unsafe { slot.as_ref() }.nodes().set(next);
+                unsafe { header.as_ref() }.nodes().set(next);
             }
-            removed
+            (slot, scope)
         })
     }
 
