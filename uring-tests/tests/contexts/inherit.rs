@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringloop::task::{TaskOptions, current};
-use ringloop::{Context, ContextVar, EventLoopExt, copy_context, yield_now};
+use ringloop::{Context, ContextVar, EventLoopExt, copy_context, create_task, yield_now};
 use uring_tests::lab::lab;
 use uring_tests::on_both_drivers;
 use uring_tests::tasks::HOUR;
@@ -24,26 +24,33 @@ fn see_and_set(seen: &Seen, value: i32) -> impl FnOnce() + use<> {
 }
 
 on_both_drivers! {
+    /// Made by the loop, and by the function that need not ask it.
     fn ctx_01_a_task_copies_its_makers_context_and_keeps_its_changes(kind: DriverKind) {
         lab(kind, |l| async move {
-            VAR.set(1);
-            let l = l.event_loop.clone();
-            let child = l.create_task(async {
-                let mut seen = vec![VAR.get()];
+            for asks in [true, false] {
+                VAR.set(1);
+                let body = async {
+                    let mut seen = vec![VAR.get()];
+                    yield_now().await.unwrap();
+                    seen.push(VAR.get());
+                    VAR.set(10);
+                    yield_now().await.unwrap();
+                    seen.push(VAR.get());
+                    seen
+                };
+                let child = if asks {
+                    l.event_loop.create_task(body).unwrap()
+                } else {
+                    create_task(body)
+                };
+                // After the copy was taken, which is when the task was made.
+                VAR.set(2);
                 yield_now().await.unwrap();
-                seen.push(VAR.get());
-                VAR.set(10);
-                yield_now().await.unwrap();
-                seen.push(VAR.get());
-                seen
-            });
-            // After the copy was taken, which is when the task was made.
-            VAR.set(2);
-            yield_now().await.unwrap();
-            assert_eq!(VAR.get(), Some(2));
-            let seen = child.unwrap().await.unwrap();
-            assert_eq!(seen, [Some(1), Some(1), Some(10)]);
-            assert_eq!(VAR.get(), Some(2));
+                assert_eq!(VAR.get(), Some(2));
+                let seen = child.await.unwrap();
+                assert_eq!(seen, [Some(1), Some(1), Some(10)]);
+                assert_eq!(VAR.get(), Some(2));
+            }
         });
     }
 
