@@ -248,8 +248,7 @@ impl Nodes {
     #[inline(never)]
     pub(super) fn remove(&self, index: u32) -> Removed {
         let extra = self.with(|Lists { nodes, extras }| {
-            let node = &mut nodes[index as usize];
-            let at = std::mem::replace(&mut node.extra, NONE);
+            let at = nodes[index as usize].extra;
             let extra = extras.get_mut(at as usize)?;
             extra.since = 0;
             extra.next_free = self.free_extra.replace(at);

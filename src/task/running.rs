@@ -1,4 +1,4 @@
-//! Which loop runs on this thread.
+//! Which loop runs on this thread; and tasks of it that are made without asking it.
 //!
 //! **Guarantees.** The pointer is null or points to a [`Tasks`] that an [`Entered`] guard keeps
 //! alive; a forgotten guard leaks its loop, so that holds then too. The thread-local has no

@@ -247,8 +247,8 @@ impl Tasks {
             .push(ReadyEntry::task(slot.index(), slot.generation()));
     }
 
-    /// Whether [`create_task_directly`](super::create_task_directly) need not ask the loop: nothing
-    /// wraps it, and it does nothing else for a new task.
+    /// Says whether [`create_task_directly`](super::create_task_directly) need not ask the loop: it runs,
+    /// nothing wraps it, and it does nothing else for a new task.
     pub(crate) fn set_direct(&self, direct: bool) {
         self.direct.set(direct && !self.closed.get());
     }

@@ -3,8 +3,8 @@
 //! **Guarantees.** `ENOBUFS` is a state, not an error, and nobody above sees it. The pool grows by
 //! a segment at a time up to its limit, while few buffers circulate (fewer, when they are full); then
 //! receives are parked, in order, and armed again, in order, as buffers come back, in each park no more of
-//! them than there are buffers. So one flooding socket (trap T10: kernels up to 6.7 let it take the whole ring at
-//! once) delays the others and starves none.
+//! them than there are buffers. So one flooding socket (trap T10: kernels up to 6.7 let it take the whole
+//! ring at once) delays the others and starves none.
 //!
 //! ```text
 //!   armed ──ENOBUFS──▶ starved ──a buffer is free, or the pool may grow──▶ armed (POLL_FIRST)

@@ -41,11 +41,13 @@ on_both_drivers! {
     /// Whose tasks are entered, without a run, makes none.
     fn cur_01_a_loop_whose_tasks_are_entered_does_not_run(kind: DriverKind) {
         let l = Builder::new().driver(kind).debug(false).build().unwrap();
-        let entered = l.core().unwrap().tasks().enter().unwrap();
-        assert_eq!(panic_of(|| create_task(async {})), "no running event loop");
-        drop(entered);
-        l.run_until_complete(async { create_task(async {}).await.unwrap() }).unwrap();
-        assert_eq!(panic_of(|| create_task(async {})), "no running event loop");
+        for _before_and_after_a_run in 0..2 {
+            let entered = l.core().unwrap().tasks().enter().unwrap();
+            assert_eq!(panic_of(|| create_task(async {})), "no running event loop");
+            drop(entered);
+            assert_eq!(panic_of(|| create_task(async {})), "no running event loop");
+            l.run_until_complete(async { create_task(async {}).await.unwrap() }).unwrap();
+        }
         l.close().unwrap();
     }
 
